@@ -1,0 +1,1 @@
+"""Doors to the outside that do not know one another."""

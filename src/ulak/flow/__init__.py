@@ -1,0 +1,1 @@
+"""Durable stages that talk by rows, not by calls: accept, plan, attempt, receipts."""

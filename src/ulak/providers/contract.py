@@ -1,0 +1,172 @@
+"""What must a provider's translator offer, and what may it ask I/O to do?
+
+A provider is a module of pure functions. ``build`` turns messages into requests of the closed union
+below; I/O sends each one and hands back a reply of the closed union; ``read`` says what it meant.
+Nothing here touches the world, so every vendor is tested by the thousand in a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from ulak.core.model import Account, Channel
+from ulak.core.outcome import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class EmailContent:
+    """A rendered email. ``headers`` are extra header fields, checked by the MIME builder."""
+
+    sender: str
+    subject: str
+    text: str
+    html: str | None = None
+    reply_to: str | None = None
+    language: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NoContent:
+    """For channels whose provider discards everything (``noop``)."""
+
+
+Content = EmailContent | NoContent
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery, ready to be translated.
+
+    ``attempt`` is our id of this call (``att_…``), carried to the vendor where it can echo it;
+    ``delivery`` stays the same over retries; ``target`` is one address.
+    """
+
+    delivery: str
+    attempt: str
+    target: str
+    content: Content
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpRequest:
+    """One SMTP transaction with exactly one recipient; ``message`` is the complete RFC 5322 text."""
+
+    sender: str
+    recipient: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP/1.1 request through the egress guard."""
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardRequest:
+    """Ask I/O for nothing at all (``noop``)."""
+
+
+Request = SmtpRequest | HttpRequest | DiscardRequest
+
+
+class Stage(StrEnum):
+    """Where an SMTP transaction stood when the reply came."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    TLS = "tls"
+    AUTH = "auth"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpReply:
+    """A reply of the server: ``stage`` END with 250 means that it took the message."""
+
+    stage: Stage
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A complete HTTP answer, body cut to the client's cap."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Discarded:
+    """The answer to a ``DiscardRequest``."""
+
+
+class Phase(StrEnum):
+    """How far a request had come when the connection failed."""
+
+    NOT_SENT = "not_sent"
+    SENT = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer: refused, timed out or cut off.
+
+    ``NOT_SENT`` means that the vendor can not have taken it (nothing left, or the part that makes
+    it binding did not); ``SENT`` that it may have.
+    """
+
+    phase: Phase
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The egress guard would not dial: the address is on the deny list or the URL is unusable."""
+
+    reason: str
+    detail: str = ""
+
+
+Reply = SmtpReply | HttpReply | Discarded | Lost | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the vendor can do; ``batch`` is the most messages of one request."""
+
+    channel: Channel
+    batch: int = 1
+    idempotent: bool = False
+    lookup: bool = False
+
+
+class Provider(Protocol):
+    """The face of a provider's module (``providers/<channel>/<vendor>.py``)."""
+
+    CAPABILITIES: Capabilities
+
+    def check(self, settings: Mapping[str, object]) -> None:
+        """Raise ``ValueError`` naming the key when an account's settings are unusable."""
+
+    def build(self, messages: Sequence[Message], account: Account, now: datetime) -> Request:
+        """Translate up to ``CAPABILITIES.batch`` messages into one request."""
+
+    def read(self, reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
+        """Say what the reply meant, one outcome a message, in order."""
