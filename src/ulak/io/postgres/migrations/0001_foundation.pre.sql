@@ -330,3 +330,6 @@ CREATE TABLE dead (
     at            timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, delivery)
 );
+
+-- Never holds a row: its lock is what keeps senders and those who forbid apart (io/postgres/gate.py).
+CREATE TABLE gate ();

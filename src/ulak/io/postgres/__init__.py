@@ -1,0 +1,1 @@
+"""PostgreSQL, store and queue: pool, migrations, named SQL, and the typed functions that run it."""
