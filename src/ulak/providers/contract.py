@@ -13,21 +13,32 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from ulak.core.content.email import ContentError, EmailContent
 from ulak.core.model import Account, Channel
-from ulak.core.outcome import Outcome
+from ulak.core.outcome import Kind, Outcome
 
-
-@dataclass(frozen=True, slots=True)
-class EmailContent:
-    """A rendered email. ``headers`` are extra header fields, checked by the MIME builder."""
-
-    sender: str
-    subject: str
-    text: str
-    html: str | None = None
-    reply_to: str | None = None
-    language: str | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+__all__ = [
+    "Capabilities",
+    "Content",
+    "ContentError",
+    "DiscardRequest",
+    "Discarded",
+    "EmailContent",
+    "HttpReply",
+    "HttpRequest",
+    "Lost",
+    "Message",
+    "NoContent",
+    "Phase",
+    "Provider",
+    "Refused",
+    "Reply",
+    "Request",
+    "Row",
+    "SmtpReply",
+    "SmtpRequest",
+    "Stage",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +168,36 @@ class Capabilities:
     lookup: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a provider's ``OUTCOMES``: which answer means what, and why, in a sentence for people.
+
+    ``reason`` may hold ``{code}`` and ``{status}``, filled in from the reply.
+    """
+
+    answer: str
+    kind: Kind
+    reason: str
+    sentence: str
+
+
 class Provider(Protocol):
-    """The face of a provider's module (``providers/<channel>/<vendor>.py``)."""
+    """The face of a provider's module (``providers/<channel>/<vendor>.py``).
+
+    ``OUTCOMES`` is the table that ``read`` follows and that the vendor's page in the docs is made from.
+    """
 
     CAPABILITIES: Capabilities
+    OUTCOMES: Sequence[Row]
 
     def check(self, settings: Mapping[str, object]) -> None:
         """Raise ``ValueError`` naming the key when an account's settings are unusable."""
 
     def build(self, messages: Sequence[Message], account: Account, now: datetime) -> Request:
-        """Translate up to ``CAPABILITIES.batch`` messages into one request."""
+        """Translate up to ``CAPABILITIES.batch`` messages into one request.
+
+        Raises ``ContentError`` for a message that can never be sent: a ``payload_error`` before any call.
+        """
 
     def read(self, reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
-        """Say what the reply meant, one outcome a message, in order."""
+        """Say what the reply meant, one outcome a message, in order. Never raises, whatever the reply."""

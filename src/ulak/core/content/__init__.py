@@ -1,0 +1,1 @@
+"""What does a rendered message look like, channel by channel?"""
