@@ -159,6 +159,7 @@ CREATE TABLE deliveries (
     lane          smallint NOT NULL,
     bulkhead      text COLLATE "C" NOT NULL,
     unless        smallint NOT NULL DEFAULT 0,      -- marks that stop it (core/model.Mark)
+    resend        boolean NOT NULL,                 -- what an unanswered call becomes: sent again, or unresolved
     attempts      smallint NOT NULL DEFAULT 0,      -- that count against the ladder
     planned_at    timestamptz NOT NULL DEFAULT now(),
     due_at        timestamptz,                      -- when a held step becomes due
@@ -270,9 +271,10 @@ CREATE TABLE plan_work (
     ready_at      timestamptz NOT NULL,             -- not before; also the end of a planner's lease
     boot          int NOT NULL DEFAULT 0,           -- who may plan it until then; 0: nobody
     takes         smallint NOT NULL DEFAULT 0,      -- how often a planner took it
-    audience      text NOT NULL,                    -- list, topic, all
+    audience      text NOT NULL,                    -- list; topic, all: one range; walk: still to be cut into ranges
     topic         text,
-    after         text COLLATE "C",                 -- keyset cursor of an audience
+    after         text COLLATE "C",                 -- keyset range of an audience: after < user id <= upto
+    upto          text COLLATE "C",
     recipients    text                              -- JSON list of a chunk
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX plan_work_ready ON plan_work (lane, ready_at);
@@ -333,3 +335,18 @@ CREATE TABLE dead (
 
 -- Never holds a row: its lock is what keeps senders and those who forbid apart (io/postgres/gate.py).
 CREATE TABLE gate ();
+
+-- Plan work that crashed its planner again and again.
+CREATE TABLE dead_plans (
+    id            bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    tenant        int NOT NULL,
+    notification  uuid NOT NULL,
+    lane          smallint NOT NULL,
+    audience      text NOT NULL,
+    topic         text,
+    after         text COLLATE "C",
+    upto          text COLLATE "C",
+    recipients    text,
+    reason        text NOT NULL,
+    at            timestamptz NOT NULL DEFAULT now()
+);

@@ -1,0 +1,173 @@
+-- name: claim
+-- Take ready rows of one lane and bulkhead, no more than there are free slots, and put them under one lease.
+-- Each tenant bucket has its own room, and its own floor: a sequence number below which nothing can be left,
+-- so that rows deleted under a long-held snapshot are not walked over again (docs/decisions/0005).
+WITH picked AS (
+    SELECT r.place FROM unnest($3::smallint[], $4::bigint[], $5::int[]) AS b (bucket, floor, room)
+    CROSS JOIN LATERAL (
+        SELECT ctid AS place FROM ready
+        WHERE lane = $1::smallint AND bulkhead = $2::text AND bucket = b.bucket AND seq > b.floor
+        ORDER BY seq LIMIT b.room FOR UPDATE SKIP LOCKED
+    ) AS r
+), taken AS (
+    DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
+    RETURNING bucket, seq, tenant, delivery, n, crashes, verdict
+), lease AS (
+    INSERT INTO leases (token, boot, expires_at, solo, lane, bulkhead, tenants, deliveries, ns, crashes, buckets)
+    SELECT nextval('tokens'), $6::int, now() + $7::float8 * interval '1 second', $8::bool, $1, $2,
+           array_agg(tenant), array_agg(delivery), array_agg(n), array_agg(crashes), array_agg(bucket)
+    FROM taken HAVING count(*) > 0
+    RETURNING token
+)
+SELECT t.bucket, t.seq, t.tenant, t.delivery, t.n, t.crashes, t.verdict, l.token,
+       pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin,
+       pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax
+FROM taken t, lease l ORDER BY t.seq;
+
+-- name: begin
+-- The last check and the attempt row are one statement: only rows that it returns as started are sent.
+-- It joins the lease (locked, so that nobody reaps it meanwhile), cancellation, expiry, what the user did,
+-- the user's choices (the most specific wins; a wildcard does not silence a critical type) and suppressions.
+WITH held AS (
+    SELECT token FROM leases WHERE token = $1::bigint AND expires_at > now() FOR SHARE
+), asked AS (
+    SELECT q.* FROM unnest($2::int[], $3::uuid[], $4::smallint[], $5::text[]) AS q (tenant, delivery, n, verdict), held
+), judged AS (
+    SELECT q.tenant, q.delivery, q.n, d.notification, d.user_id, d.channel, d.target, d.category, d.class, d.locale,
+           d.attempts, d.planned_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
+           CASE
+               WHEN d.state NOT IN ('pending', 'held', 'retrying', 'unknown') THEN 'stale'
+               WHEN q.verdict IS NOT NULL THEN q.verdict
+               WHEN n.cancelled_at IS NOT NULL THEN 'cancelled:by_caller'
+               WHEN d.expires_at <= now() THEN 'expired:too_late'
+               WHEN m.mask & d.unless <> 0 THEN
+                   CASE WHEN m.mask & d.unless & 4 <> 0 THEN 'skipped:read' WHEN m.mask & d.unless & 2 <> 0 THEN 'skipped:seen'
+                        WHEN m.mask & d.unless & 8 <> 0 THEN 'skipped:clicked' ELSE 'skipped:delivered' END
+               WHEN NOT coalesce(p.allowed, true) THEN 'skipped:opted_out'
+               WHEN s.reason IS NOT NULL THEN 'suppressed:' || s.reason
+           END AS verdict
+    FROM asked q
+    JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
+    JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification
+    LEFT JOIN markers m ON m.tenant = d.tenant AND m.notification = d.notification AND m.user_id = d.user_id
+    LEFT JOIN LATERAL (
+        SELECT allowed FROM preferences p
+        WHERE p.tenant = d.tenant AND p.user_id = d.user_id AND p.category IN (d.category, '*')
+          AND p.channel IN (d.channel, '*') AND (d.class <> 'critical' OR p.category = d.category)
+        ORDER BY p.category = '*', p.channel = '*' LIMIT 1
+    ) AS p ON true
+    LEFT JOIN LATERAL (
+        SELECT reason FROM suppressions s
+        WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = d.target AND s.scope IN ('all', d.category)
+          AND (s.expires_at IS NULL OR s.expires_at > now())
+        LIMIT 1
+    ) AS s ON true
+), started AS (
+    INSERT INTO attempts (tenant, delivery, n, token, account, reconcile_at)
+    SELECT tenant, delivery, n, $1, $6::text, now() + $7::float8 * interval '1 second' FROM judged WHERE verdict IS NULL
+    ON CONFLICT DO NOTHING
+    RETURNING tenant, delivery, n
+), stopped AS (
+    UPDATE deliveries d
+    SET state = split_part(j.verdict, ':', 1), reason = split_part(j.verdict, ':', 2), settled_at = now()
+    FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict <> 'stale' AND d.tenant = j.tenant AND d.id = j.delivery
+)
+SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
+       j.planned_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, now() AS now, j.verdict,
+       s.delivery IS NOT NULL AS started
+FROM judged j LEFT JOIN started s ON s.tenant = j.tenant AND s.delivery = j.delivery AND s.n = j.n;
+
+-- name: finish
+-- Outcomes of calls, under their leases: append the outcome, fold the state, queue the next try, suppress,
+-- park. A result whose lease is gone is fenced: nothing of it is written, and it is not returned. A state
+-- that a receipt has meanwhile moved on is left alone.
+WITH held AS (
+    SELECT token FROM leases WHERE token = ANY ($1::bigint[]) ORDER BY token FOR SHARE
+), r AS (
+    SELECT q.* FROM unnest(
+        $2::bigint[], $3::int[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+        $11::text[], $12::text[], $13::float8[], $14::bool[], $15::text[], $16::bool[], $17::smallint[], $18::text[],
+        $19::smallint[], $20::smallint[], $21::text[], $22::bool[]
+    ) AS q (token, tenant, delivery, n, kind, blame, reason, detail, vendor_id, state, state_reason, delay, counts,
+            suppress, dead, lane, bulkhead, bucket, crashes, verdict, settled)
+    JOIN held USING (token)
+), written AS (
+    INSERT INTO outcomes (tenant, delivery, n, kind, blame, reason, detail, vendor_id, retry_at)
+    SELECT tenant, delivery, n, kind, blame, reason, detail, vendor_id, now() + delay * interval '1 second' FROM r
+), folded AS (
+    UPDATE deliveries d
+    SET state = r.state, reason = r.state_reason, attempts = d.attempts + r.counts::int,
+        settled_at = CASE WHEN r.settled THEN now() END
+    FROM r WHERE d.tenant = r.tenant AND d.id = r.delivery AND d.state IN ('pending', 'held', 'retrying', 'unknown')
+), again AS (
+    INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n, crashes, verdict)
+    SELECT bulkhead, now() + delay * interval '1 second', lane, bucket, tenant, delivery, n + 1, crashes, verdict
+    FROM r WHERE delay IS NOT NULL
+), parked AS (
+    INSERT INTO dead (tenant, delivery, n, lane, bulkhead, reason)
+    SELECT tenant, delivery, n, lane, bulkhead, coalesce(state_reason, reason) FROM r WHERE dead
+    ON CONFLICT (tenant, delivery) DO NOTHING
+), suppressed AS (
+    INSERT INTO suppressions (tenant, channel, address, scope, reason, evidence)
+    SELECT DISTINCT d.tenant, d.channel, d.target, r.suppress, 'bounced', d.id::text
+    FROM r JOIN deliveries d ON d.tenant = r.tenant AND d.id = r.delivery
+    WHERE r.suppress IS NOT NULL AND d.target <> ''
+    ON CONFLICT DO NOTHING
+), ended AS (
+    DELETE FROM leases WHERE token = ANY ($23::bigint[])
+)
+SELECT token, delivery, n FROM r;
+
+-- name: end_leases
+-- Leases of which every row was stopped by the last check.
+DELETE FROM leases WHERE token = ANY ($1::bigint[]);
+
+-- name: reap
+-- Leases whose holder is gone: every call of theirs without an outcome is `unknown`. It waits for its deadline
+-- to reconcile and is then decided by policy: sent again, alone, or `unresolved`. Only the crash of a row that
+-- was alone counts towards `dead`.
+WITH gone AS (
+    DELETE FROM leases WHERE token IN (
+        SELECT token FROM leases WHERE expires_at < now() ORDER BY token LIMIT $1::int FOR UPDATE SKIP LOCKED)
+    RETURNING token, solo, lane, bulkhead, tenants, deliveries, ns, crashes, buckets
+), rows AS (
+    SELECT g.token, g.solo, g.lane % 10 AS lane, g.bulkhead, q.tenant, q.delivery, q.n, q.bucket,
+           (q.crashes + g.solo::int)::smallint AS crashes
+    FROM gone g, unnest(g.tenants, g.deliveries, g.ns, g.crashes, g.buckets) AS q (tenant, delivery, n, crashes, bucket)
+), open AS (
+    SELECT r.*, a.reconcile_at, d.resend, r.crashes >= $2::int AS hopeless
+    FROM rows r
+    JOIN attempts a ON a.tenant = r.tenant AND a.delivery = r.delivery AND a.n = r.n AND a.token = r.token
+    JOIN deliveries d ON d.tenant = r.tenant AND d.id = r.delivery
+    WHERE NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.tenant = r.tenant AND o.delivery = r.delivery AND o.n = r.n)
+), written AS (
+    INSERT INTO outcomes (tenant, delivery, n, kind, blame, reason, retry_at)
+    SELECT tenant, delivery, n, 'unknown', 'us', 'node_lost', CASE WHEN NOT hopeless THEN reconcile_at END FROM open
+), folded AS (
+    UPDATE deliveries d
+    SET state = CASE WHEN o.hopeless THEN 'dead' ELSE 'unknown' END,
+        reason = CASE WHEN o.hopeless THEN 'crashed' ELSE 'no_answer' END,
+        settled_at = CASE WHEN o.hopeless THEN now() END, attempts = d.attempts + 1
+    FROM open o WHERE d.tenant = o.tenant AND d.id = o.delivery AND d.state IN ('pending', 'held', 'retrying', 'unknown')
+), again AS (
+    INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n, crashes, verdict)
+    SELECT bulkhead, reconcile_at, lane + CASE WHEN resend THEN 10 ELSE 0 END, bucket, tenant, delivery, n + 1, crashes,
+           CASE WHEN NOT resend THEN 'unresolved:no_answer' END
+    FROM open WHERE NOT hopeless
+), parked AS (
+    INSERT INTO dead (tenant, delivery, n, lane, bulkhead, reason)
+    SELECT tenant, delivery, n, lane, bulkhead, 'crashed' FROM open WHERE hopeless
+    ON CONFLICT (tenant, delivery) DO NOTHING
+)
+SELECT count(*)::int AS unknown, (SELECT count(*)::int FROM gone) AS leases FROM open;
+
+-- name: expire_former
+-- A node that comes back under its name lets go of what its former self held.
+WITH former AS (SELECT boot FROM boots WHERE node = $1::text AND boot < $2::int),
+     freed AS (UPDATE plan_work SET ready_at = now(), boot = 0 WHERE boot IN (SELECT boot FROM former) RETURNING 1)
+UPDATE leases SET expires_at = now() - interval '1 second' WHERE boot IN (SELECT boot FROM former);
+
+-- name: expire_all
+-- The owner of an embedded database has just started it: no other node can be alive.
+WITH freed AS (UPDATE plan_work SET ready_at = now(), boot = 0 WHERE boot <> 0 RETURNING 1)
+UPDATE leases SET expires_at = now() - interval '1 second';

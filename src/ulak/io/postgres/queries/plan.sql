@@ -1,0 +1,136 @@
+-- name: take_work
+-- Lease plan work that nobody plans: new, due at last, or left by a planner that died.
+WITH free AS (
+    SELECT ctid FROM plan_work WHERE lane = $1::smallint AND ready_at <= now()
+    ORDER BY ready_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE plan_work SET boot = $3::int, takes = takes + 1, ready_at = now() + $4::float8 * interval '1 second'
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM free))
+    RETURNING id, tenant, notification, lane, takes, audience, topic, after, upto, recipients
+)
+SELECT t.*, n.type, n.catalog, n.accepted_at, n.expires_at, n.channels, n.actor, n.context, n.data
+FROM taken t JOIN notifications n ON n.tenant = t.tenant AND n.id = t.notification;
+
+-- name: finish_work
+-- Deleting the work row is what makes planning happen exactly once: only the holder of the lease can,
+-- and whatever the transaction writes stands or falls with it.
+WITH gone AS (
+    DELETE FROM plan_work WHERE id = ANY ($1::bigint[]) AND boot = $2::int RETURNING id, tenant, notification
+)
+SELECT gone.id, n.cancelled_at IS NOT NULL AS cancelled, n.expires_at <= now() AS expired
+FROM gone JOIN notifications n ON n.tenant = gone.tenant AND n.id = gone.notification;
+
+-- name: topic_bounds
+-- The last user id of each full range of $5 members of a topic, as of the notification's acceptance.
+SELECT user_id FROM (
+    SELECT user_id, row_number() OVER (ORDER BY user_id) AS position FROM (
+        SELECT user_id FROM subscriptions
+        WHERE tenant = $1::int AND topic = $2::text AND user_id > $3::text COLLATE "C"
+          AND added_at <= $4::timestamptz AND (removed_at IS NULL OR removed_at > $4)
+        ORDER BY user_id LIMIT $5::int * $6::int
+    ) AS members
+) AS numbered
+WHERE position % $5 = 0 ORDER BY user_id;
+
+-- name: all_bounds
+-- The same over every user of the tenant.
+SELECT id AS user_id FROM (
+    SELECT id, row_number() OVER (ORDER BY id) AS position FROM (
+        SELECT id FROM users
+        WHERE tenant = $1::int AND id > $2::text COLLATE "C" AND created_at <= $3::timestamptz
+        ORDER BY id LIMIT $4::int * $5::int
+    ) AS members
+) AS numbered
+WHERE position % $4 = 0 ORDER BY id;
+
+-- name: cut_ranges
+-- Plan work for ranges of an audience, so that several planners share it.
+INSERT INTO plan_work (tenant, notification, lane, ready_at, audience, topic, after, upto)
+SELECT $1::int, $2::uuid, $3::smallint, now(), $4::text, $5::text, r.after, r.upto
+FROM unnest($6::text[], $7::text[]) AS r (after, upto);
+
+-- name: advance_walk
+-- Move the cursor of a walk and let it go, under its lease.
+UPDATE plan_work SET after = $3::text, ready_at = now(), boot = 0, takes = 0
+WHERE id = $1::bigint AND boot = $2::int RETURNING id;
+
+-- name: topic_members
+-- One range of a topic, as of the notification's acceptance.
+SELECT user_id FROM subscriptions
+WHERE tenant = $1::int AND topic = $2::text AND user_id > $3::text COLLATE "C"
+  AND ($4::text IS NULL OR user_id <= $4::text COLLATE "C")
+  AND added_at <= $5::timestamptz AND (removed_at IS NULL OR removed_at > $5)
+ORDER BY user_id;
+
+-- name: all_members
+-- One range of all users.
+SELECT id AS user_id FROM users
+WHERE tenant = $1::int AND id > $2::text COLLATE "C" AND ($3::text IS NULL OR id <= $3::text COLLATE "C")
+  AND created_at <= $4::timestamptz
+ORDER BY id;
+
+-- name: facts
+-- What is known of the users of a batch: addresses, choices, and the suppressions of their addresses
+-- (of the request's own address where it brought one).
+SELECT q.ord::int AS ord, u.id IS NOT NULL AS known, u.email, u.phone, u.locale, u.timezone,
+       (SELECT array_agg(ARRAY[p.category, p.channel, p.allowed::text]) FROM preferences p
+        WHERE p.tenant = q.tenant AND p.user_id = q.user_id) AS choices,
+       (SELECT array_agg(ARRAY[s.channel, s.scope, s.reason]) FROM suppressions s
+        WHERE s.tenant = q.tenant AND s.channel = 'email' AND s.address = coalesce(q.email, u.email)
+          AND (s.expires_at IS NULL OR s.expires_at > now())) AS suppressed
+FROM unnest($1::int[], $2::text[], $3::text[]) WITH ORDINALITY AS q (tenant, user_id, email, ord)
+LEFT JOIN users u ON u.tenant = q.tenant AND u.id = q.user_id;
+
+-- name: planned_before
+-- Users of these notifications that another part of the same audience has already reached.
+SELECT q.ord::int AS ord
+FROM unnest($1::int[], $2::uuid[], $3::text[]) WITH ORDINALITY AS q (tenant, notification, user_id, ord)
+WHERE EXISTS (SELECT 1 FROM deliveries d
+              WHERE d.tenant = q.tenant AND d.notification = q.notification AND d.user_id = q.user_id);
+
+-- name: count_up
+-- The next revisions of each user's inbox; rows are taken in order, so that two planners can't deadlock.
+INSERT INTO inboxes AS i (tenant, user_id, revision, unread, unseen)
+SELECT tenant, user_id, n, n, n FROM unnest($1::int[], $2::text[], $3::int[]) AS q (tenant, user_id, n)
+ORDER BY tenant, user_id
+ON CONFLICT (tenant, user_id) DO UPDATE
+SET revision = i.revision + excluded.revision, unread = i.unread + excluded.unread, unseen = i.unseen + excluded.unseen
+RETURNING tenant, user_id, revision;
+
+-- name: write_plan
+-- Everything a plan decided: deliveries, inbox items, ready and timed work.
+WITH planned AS (
+    INSERT INTO deliveries (tenant, id, notification, user_id, channel, target, state, reason, category, class, locale,
+                            lane, bulkhead, unless, resend, due_at, expires_at, settled_at, decision)
+    SELECT tenant, id, notification, user_id, channel, target, state, reason, category, class, locale, lane, bulkhead,
+           unless, resend, CASE WHEN delay > 0 THEN now() + delay * interval '1 second' END, expires_at,
+           CASE WHEN settled THEN now() END, decision
+    FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::smallint[], $15::bool[],
+                $16::float8[], $17::timestamptz[], $18::bool[], $19::text[])
+         AS d (tenant, id, notification, user_id, channel, target, state, reason, category, class, locale, lane,
+               bulkhead, unless, resend, delay, expires_at, settled, decision)
+), items AS (
+    INSERT INTO inbox_items (tenant, user_id, id, revision, born, notification, type, content, watched)
+    SELECT tenant, user_id, id, revision, revision, notification, type, content, watched
+    FROM unnest($20::int[], $21::text[], $22::uuid[], $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bool[])
+         AS i (tenant, user_id, id, revision, notification, type, content, watched)
+), queued AS (
+    INSERT INTO ready (lane, bulkhead, bucket, tenant, delivery, n)
+    SELECT lane, bulkhead, bucket, tenant, delivery, 1
+    FROM unnest($28::smallint[], $29::text[], $30::smallint[], $31::int[], $32::uuid[])
+         AS r (lane, bulkhead, bucket, tenant, delivery)
+)
+INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n)
+SELECT bulkhead, now() + delay * interval '1 second', lane, bucket, tenant, delivery, 1
+FROM unnest($33::smallint[], $34::text[], $35::smallint[], $36::int[], $37::uuid[], $38::float8[])
+     AS t (lane, bulkhead, bucket, tenant, delivery, delay);
+
+-- name: park_work
+-- Plan work that has crashed its planner too often: out of the way, visible, and redriven by hand.
+WITH gone AS (
+    DELETE FROM plan_work WHERE id = ANY ($1::bigint[]) AND boot = $2::int
+    RETURNING tenant, notification, lane, audience, topic, after, upto, recipients
+)
+INSERT INTO dead_plans (tenant, notification, lane, audience, topic, after, upto, recipients, reason)
+SELECT gone.*, $3::text FROM gone RETURNING notification;

@@ -1,0 +1,60 @@
+-- name: due_bulkheads
+-- The bulkheads that have due timers, by hopping from one to the next over the primary key.
+WITH RECURSIVE hop AS (
+    (SELECT bulkhead, due_at FROM timers ORDER BY bulkhead, due_at LIMIT 1)
+    UNION ALL
+    SELECT n.bulkhead, n.due_at FROM hop, LATERAL (
+        SELECT bulkhead, due_at FROM timers WHERE bulkhead > hop.bulkhead ORDER BY bulkhead, due_at LIMIT 1) AS n
+)
+SELECT bulkhead FROM hop WHERE due_at <= now();
+
+-- name: move_due
+-- Move a bounded number of due timers of one bulkhead into the ready queue.
+WITH due AS (
+    SELECT ctid FROM timers WHERE bulkhead = $1::text AND due_at <= now()
+    ORDER BY due_at, id LIMIT $2::int FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM timers WHERE ctid = ANY (ARRAY(SELECT ctid FROM due))
+    RETURNING bulkhead, due_at, id, lane, bucket, tenant, delivery, n, crashes, verdict
+)
+INSERT INTO ready (lane, bulkhead, bucket, tenant, delivery, n, crashes, verdict)
+SELECT lane, bulkhead, bucket, tenant, delivery, n, crashes, verdict FROM gone ORDER BY due_at, id
+RETURNING lane;
+
+-- name: depth
+-- How many rows wait in a bulkhead, counted no further than the cap.
+SELECT count(*)::int FROM (SELECT 1 FROM ready WHERE lane = $1::smallint AND bulkhead = $2::text LIMIT $3::int) AS some;
+
+-- name: next_due
+-- Seconds until the next timer of any bulkhead is due; none when there is no timer.
+SELECT extract(epoch FROM min(due_at) - now())::float8 FROM (
+    WITH RECURSIVE hop AS (
+        (SELECT bulkhead, due_at FROM timers ORDER BY bulkhead, due_at LIMIT 1)
+        UNION ALL
+        SELECT n.bulkhead, n.due_at FROM hop, LATERAL (
+            SELECT bulkhead, due_at FROM timers WHERE bulkhead > hop.bulkhead ORDER BY bulkhead, due_at LIMIT 1) AS n
+    )
+    SELECT due_at FROM hop
+) AS heads;
+
+-- name: redrive
+-- Put parked deliveries back at the end of their queue, with the next attempt number.
+WITH chosen AS (
+    SELECT tenant, delivery FROM dead
+    WHERE tenant = $1::int AND ($2::uuid[] IS NULL OR delivery = ANY ($2)) AND ($3::text IS NULL OR reason = $3)
+      AND ($4::text IS NULL OR split_part(bulkhead, '/', 1) = $4)
+    ORDER BY tenant, delivery LIMIT $5::int FOR UPDATE SKIP LOCKED
+), gone AS (
+    DELETE FROM dead d USING chosen c WHERE d.tenant = c.tenant AND d.delivery = c.delivery
+    RETURNING d.tenant, d.delivery, d.n, d.lane, d.bulkhead
+), revived AS (
+    UPDATE deliveries d SET state = 'retrying', reason = 'redriven', settled_at = NULL, attempts = 0,
+           expires_at = greatest(d.expires_at, now() + $6::float8 * interval '1 second')
+    FROM gone g WHERE d.tenant = g.tenant AND d.id = g.delivery
+), noted AS (
+    INSERT INTO receipts (tenant, delivery, n, kind, source) SELECT tenant, delivery, n, 'redriven', 'api' FROM gone
+), queued AS (
+    INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n)
+    SELECT bulkhead, now(), lane % 10, tenant % 16, tenant, delivery, n + 1 FROM gone
+)
+SELECT delivery FROM gone;
