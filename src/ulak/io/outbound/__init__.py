@@ -1,0 +1,1 @@
+"""What may leave this process, and how: the egress guard and the senders behind it."""
