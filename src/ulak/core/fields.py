@@ -90,6 +90,13 @@ def text(value: object) -> str:
     return value
 
 
+def source(value: object) -> str:
+    """Read a template's source: a string that is not empty, of at most 8,000 characters."""
+    if not isinstance(value, str) or not value.strip() or len(value) > 8000:
+        raise ValueError("must be a string that is not empty, of at most 8,000 characters")
+    return value
+
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}\Z")
 
 

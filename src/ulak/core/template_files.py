@@ -21,15 +21,15 @@ KINDS: Mapping[Channel, tuple[str, ...]] = {Channel.IN_APP: ("txt",), Channel.EM
 
 FRONT: Mapping[Channel, tuple[Field, ...]] = {
     Channel.IN_APP: (
-        Field("title", fields.text, "first line of the item", required=True),
-        Field("url", fields.text, "where a click leads: http, https, mailto, tel or a path"),
-        Field("icon", fields.text, "URL or path of a picture"),
+        Field("title", fields.source, "first line of the item", required=True),
+        Field("url", fields.source, "where a click leads: http, https, mailto, tel or a path"),
+        Field("icon", fields.source, "URL or path of a picture"),
     ),
     Channel.EMAIL: (
-        Field("subject", fields.text, "subject line", required=True),
-        Field("preheader", fields.text, "what an inbox shows after the subject"),
-        Field("from", fields.text, "sender, instead of [email] from"),
-        Field("reply_to", fields.text, "instead of [email] reply_to"),
+        Field("subject", fields.source, "subject line", required=True),
+        Field("preheader", fields.source, "what an inbox shows after the subject"),
+        Field("from", fields.source, "sender, instead of [email] from"),
+        Field("reply_to", fields.source, "instead of [email] reply_to"),
     ),
 }
 """Front matter keys by channel; each value is a template of its own."""
