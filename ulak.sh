@@ -68,16 +68,16 @@ with_pip() {
 }
 
 set_up() ( # a subshell: what it opens and exports ends with it
-  python=$(find_python) || die "needs Python 3.11 or newer, and ${ULAK_PYTHON:-none of python3.14 to python3.11, python3} is not. Install one, or name it in ULAK_PYTHON."
+  python=$(find_python) || die "found no Python 3.11 or newer as ${ULAK_PYTHON:-python3.14 ... python3.11 or python3}; install one, or name it in ULAK_PYTHON"
   { mkdir -p "$boot" && : >>"$boot/lock"; } 2>/dev/null || die "cannot write to $boot; name another place in ULAK_VENV"
   exec 9>>"$boot/lock" # held until the last process with this descriptor ends, so a killed set-up leaves no lock behind
   "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 9>&9
   ! ready || return 0 # somebody else did it while we waited
   say "setting up $venv ($need) with $(version "$python")"
   usable || clear_away
-  export UV_PYTHON_DOWNLOADS=never
+  export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" # trust what pip and the system trust
   cache=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/uv
-  [ -n "${UV_CACHE_DIR:-}" ] || { mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null || export UV_CACHE_DIR="$boot/cache"
+  [ -n "${UV_CACHE_DIR:-}" ] || { mkdir -p "$cache" && [ -w "$cache" ]; } 2>/dev/null || export UV_CACHE_DIR="$boot/cache" PIP_CACHE_DIR="$boot/cache"
   with_uv || with_pip || {
     cat "$boot/log" >&2 2>/dev/null || true
     die 'could not install the requirements (see above). No network, or a mirror to name? "Set-up" in CONTRIBUTING.md tells how.'
