@@ -8,6 +8,7 @@ recycled one or a zombie too, so a stale pid file is removed here, once it is pr
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,10 +20,11 @@ from ulak.io.embedded.account import Account, barrier
 from ulak.io.embedded.binaries import PostgresBinaries
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.place import make_directory
-from ulak.io.embedded.process import LINUX, launch, servers_in, start_of
+from ulak.io.embedded.process import LINUX, end, launch, servers_in, start_of
 
 SUPERUSER = "postgres"
 SOCKET = ".s.PGSQL.5432"
+PATIENCE = 30.0  # seconds that an older server may take to end; it is told to end at once when its owner dies
 FREE_BYTES_NEEDED = 100 * 1024 * 1024
 FIRST_SQL = f"""
 CREATE ROLE ulak LOGIN CREATEDB CREATEROLE;
@@ -87,7 +89,7 @@ def is_clear(data: Path, socket: Path, *, waited: float) -> bool:
     postmaster = recorded_pid(pid_file)
     left = servers_in(data, "postgres")
     if postmaster in left or (not LINUX and postmaster and start_of(postmaster)):
-        if waited > 30:
+        if waited > PATIENCE:
             raise EmbeddedError(
                 f"A PostgreSQL server that Ulak did not start (process {postmaster}) runs on {data}.",
                 f"Stop it (kill -INT {postmaster}) and start again.",
@@ -150,7 +152,7 @@ def reachable(binaries: PostgresBinaries, account: Account | None, programs: Pat
 
 def _let_all_read(copy: Path) -> None:
     for directory, _, files in os.walk(copy):
-        Path(directory).chmod(0o755)  # noqa: S103  # a copy of public programs, ours, read by the server's account
+        Path(directory).chmod(0o755)  # a copy of public programs, ours, read by the server's account
         for name in files:
             path = Path(directory, name)
             path.chmod(0o755 if os.access(path, os.X_OK) and path.stat().st_mode & 0o111 else 0o644)
@@ -165,21 +167,25 @@ def _run(argv: Sequence[str | Path], account: Account | None, text: str = "") ->
         output=subprocess.PIPE,
         stdin=subprocess.PIPE,
     )
-    output = child.communicate(text.encode())[0].decode(errors="replace")
+    try:
+        output = child.communicate(text.encode())[0].decode(errors="replace")
+    except BaseException:  # Ctrl-C reaches only us
+        end(child, [(signal.SIGKILL, 10.0)])
+        raise
     if child.returncode != 0 or (text and "ERROR:" in output):
         raise explain(f"{Path(argv[0]).name} failed", output, Path(argv[argv.index("-D") + 1]))
 
 
 def explain(what: str, output: str, data: Path) -> EmbeddedError:
     """The error for a failed program of PostgreSQL, from what it printed."""
-    lines = [line for line in output.splitlines() if any(w in line for w in ("FATAL", "PANIC", "rror", "could not"))]
-    last = " ".join((lines or output.splitlines() or ["it printed nothing"])[-1].split())
+    said = _WORTH_TELLING.findall(output) or output.splitlines() or ["nothing"]
     for sign, message, hint in _KNOWN:
         if sign in output:
-            return EmbeddedError(f"{message.format(data=data)} PostgreSQL said: {last}", hint)
-    return EmbeddedError(f"{what}: {last}", "The log in the data directory says more.")
+            return EmbeddedError(f"{message.format(data=data)} PostgreSQL said: {said[-1]}", hint)
+    return EmbeddedError(f"{what}. It said: {said[-1]}", f"The log in {data.parent / 'log'} says more.")
 
 
+_WORTH_TELLING = re.compile(r"(?:FATAL|PANIC|ERROR|error|launcher): +(.+)")
 _KNOWN = (
     (
         "No space left on device",

@@ -127,14 +127,13 @@ def read_url(path: Path) -> str | None:
     return url if server.alive() else None
 
 
-def socket_directory(root: Path, socket_name: str, account: Account | None, record: Path) -> Path:
-    """A private directory for a socket: `socket` in `root`, or a short random one when that path cannot hold a socket.
+def socket_directory(directory: Path, socket_name: str, account: Account | None, record: Path) -> Path:
+    """A private directory for a socket: `directory`, or a short random one when that path cannot hold a socket.
 
     A comma in the path also asks for the short one, since both PostgreSQL and its clients split lists there. The
     short one is noted in the file `record`, so that the next start can remove what a crash left behind.
     """
     forget_short_directory(record)
-    directory = root / "socket"
     path = str(directory)
     if len(os.fsencode(directory / socket_name)) <= LONGEST_SOCKET_PATH and "," not in path:
         make_directory(directory, mode=0o700, account=account)

@@ -29,13 +29,14 @@ from ulak.io.embedded import cluster, place
 from ulak.io.embedded.account import Account
 from ulak.io.embedded.binaries import PostgresBinaries, find_postgres
 from ulak.io.embedded.errors import EmbeddedError
-from ulak.io.embedded.process import LINUX, identify, launch, require_main_thread
+from ulak.io.embedded.process import LINUX, close, end, identify, launch, require_main_thread
 
 SETTINGS: Mapping[str, str] = {
     "shared_buffers": "128MB",
     "max_connections": "100",
     "huge_pages": "off",
     "jit": "off",
+    "max_logical_replication_workers": "0",
     "max_wal_size": "1GB",
     "min_wal_size": "128MB",
     "checkpoint_timeout": "10min",
@@ -144,7 +145,8 @@ class RunningPostgres:
         self._ready = False
         self._pid = 0
         self._exit_code: int | None = None
-        self._cleared_since: float | None = None
+        self._log_start = 0
+        self._blocked_since: float | None = None
         self._socket = plan.root / "socket"
         self.log = plan.root / "log" / "postgres.log"
 
@@ -191,8 +193,7 @@ class RunningPostgres:
         """
         if self._lock is None:
             return
-        if self._child is not None:
-            self._end_child(signal.SIGINT if fast else signal.SIGTERM, timeout)
+        self._end_child(signal.SIGINT if fast else signal.SIGTERM, timeout)
         (self._plan.root / _RECORD).unlink(missing_ok=True)
         if self._socket.parent != self._plan.root:
             place.forget_short_directory(self._plan.root / _SHORT)
@@ -213,13 +214,12 @@ class RunningPostgres:
     def _begin(self, progress: Callable[[str], None]) -> None:
         """Everything that happens once: the files, the new cluster, and the first start awaited."""
         plan = self._plan
-        for name in ("log",):
-            place.make_directory(plan.root / name, mode=0o700)
+        place.make_directory(plan.root / "log", mode=0o700)
         self._write_access_rules()
         if cluster.major_version(plan.data) is None:
             progress("Making a new database …")
             cluster.initialise(plan.data, plan.binaries, plan.account)
-        self._socket = place.socket_directory(plan.root, cluster.SOCKET, plan.account, plan.root / _SHORT)
+        self._socket = place.socket_directory(plan.root / "socket", cluster.SOCKET, plan.account, plan.root / _SHORT)
         began = told = time.monotonic()
         try:
             while not self.step():
@@ -228,32 +228,34 @@ class RunningPostgres:
                     told = now
                     progress(f"Waiting for PostgreSQL for {now - began:.0f} s: {_last_line(self.log)}")
         except BaseException:
-            if self._child is not None:
-                self._end_child(signal.SIGQUIT, 10)
+            self._end_child(signal.SIGQUIT, 10.0)
             raise
 
     def _respawn(self) -> bool:
         """Start the server if the way is clear; False, or EmbeddedError for a start that failed."""
-        if self._child is not None:
-            child, was_ready, self._child = self._child, self._ready, None
-            _close(child)
-            self._ready, self._cleared_since = False, None
-            if not was_ready and (error := self._failure(child.returncode)):
-                raise error
         now = time.monotonic()
-        self._cleared_since = self._cleared_since or now
-        if cluster.is_clear(self._plan.data, self._socket, waited=now - self._cleared_since):
-            self._cleared_since = None
+        if self._child is not None:
+            child, was_ready, self._child, self._ready = self._child, self._ready, None, False
+            close(child)
+            if was_ready:
+                self._blocked_since = None
+            else:
+                self._judge(child.returncode, now)
+        self._blocked_since = self._blocked_since or now
+        if cluster.is_clear(self._plan.data, self._socket, waited=now - self._blocked_since):
             self._spawn()
         return False
 
-    def _failure(self, code: int) -> EmbeddedError | None:
+    def _judge(self, code: int, now: float) -> None:
+        """Raise for a start that failed, unless a server that is still ending stood in its way for not too long."""
         with self.log.open(errors="replace") as file:
             file.seek(min(self._log_start, self.log.stat().st_size))
             output = file.read()
-        if "pre-existing shared memory block" in output or 'lock file "' in output:
-            return None  # an older server is still draining: not a failure, the next step tries again
-        return cluster.explain(f"PostgreSQL ended with code {code}", output, self._plan.data)
+        in_the_way = "pre-existing shared memory block" in output or 'lock file "' in output
+        if in_the_way and now - (self._blocked_since or now) < cluster.PATIENCE:
+            return
+        self._blocked_since = None
+        raise cluster.explain(f"PostgreSQL ended with code {code}", output, self._plan.data)
 
     def _spawn(self) -> None:
         plan = self._plan
@@ -286,22 +288,14 @@ class RunningPostgres:
         server = identify(pid)
         if server is None:
             return False
+        self._blocked_since = None
         place.write_record(self._plan.root / _RECORD, server, self.url)
         return True
 
-    def _end_child(self, number: int, timeout: float) -> None:
-        child = self._child
-        if child is None:
-            return
-        for signum, patience in ((number, timeout), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)):
-            child.send_signal(signum)
-            try:
-                self._exit_code = child.wait(patience)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        _close(child)
-        self._child = None
+    def _end_child(self, number: signal.Signals, timeout: float) -> None:
+        if self._child is not None:
+            self._exit_code = end(self._child, [(number, timeout), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)])
+            self._child = None
 
     def _write_access_rules(self) -> None:
         """Only the user that we are may connect; roles by name before PostgreSQL 16, which first knows `all`."""
@@ -312,11 +306,6 @@ class RunningPostgres:
         place.write_file(plan.root / "pg_hba.conf", "local all all peer map=ulak\n", mode=mode)
         lines = "".join(f'ulak "{user}" {role}\n' for role in roles)
         place.write_file(plan.root / "pg_ident.conf", lines, mode=mode)
-
-
-def _close(child: subprocess.Popen[bytes]) -> None:
-    if child.stdin is not None:
-        child.stdin.close()
 
 
 def _last_line(log: Path) -> str:

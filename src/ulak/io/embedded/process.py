@@ -8,6 +8,7 @@ ends, the child is told that its parent died. So only the main thread may start 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -126,3 +127,22 @@ def launch(
         env=environment | {"LC_ALL": "C"},
         start_new_session=True,
     )
+
+
+def end(child: subprocess.Popen[bytes], ways: Sequence[tuple[signal.Signals, float]]) -> int | None:
+    """Send each signal in turn until the child is gone within its seconds; the exit code, None if it is still there."""
+    for number, patience in ways:
+        child.send_signal(number)
+        try:
+            child.wait(patience)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    close(child)
+    return child.returncode
+
+
+def close(child: subprocess.Popen[bytes]) -> None:
+    """Give back what `launch` opened for a child."""
+    if child.stdin is not None:
+        child.stdin.close()
