@@ -104,7 +104,9 @@ def _check_values(value: Any, path: str) -> None:
             raise Invalid(400, "nul_character", path, "a NUL character (U+0000) can't be stored", "remove it")
     elif type(value) is int:
         if not _INT_MIN <= value <= _INT_MAX:
-            raise Invalid(400, "number_out_of_range", path, "the integer needs more than 64 bits", "send it as a string")
+            raise Invalid(
+                400, "number_out_of_range", path, "the integer needs more than 64 bits", "send it as a string"
+            )
     elif type(value) is dict:
         for key, member in value.items():
             _check_values(key, under(path, key))

@@ -18,10 +18,10 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ulak.core import values, jsonsafe
-from ulak.core.values import Unfit
+from ulak.core import jsonsafe, values
 from ulak.core.invalid import Invalid, invalid, moved, under
 from ulak.core.model import LANE_OF, LANES, Channel, NotificationType
+from ulak.core.values import Unfit
 
 MAX_RECIPIENTS = 1_000
 MAX_BATCH = 1_000
@@ -38,7 +38,9 @@ class Catalog(Protocol):
     """The part of the loaded project that a request is checked against."""
 
     @property
-    def types(self) -> Mapping[str, NotificationType]: ...
+    def types(self) -> Mapping[str, NotificationType]:
+        """Declared types by name."""
+        ...
 
 
 # ---------------------------------------------------------------------------------------- on the wire

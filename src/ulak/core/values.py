@@ -10,10 +10,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
+from ulak.core.content.address import normalise_email, suppression_key
 from ulak.core.locale import canonical
 
 MAX_ID = 128
 """Characters of a user id, topic, category or actor."""
+
+MAX_ADDRESS = 1024
+"""Characters of an address of any kind (a push endpoint is the longest)."""
 
 PAST_TOLERANCE = timedelta(minutes=5)
 """How far in the past a ``send_at`` may lie (clocks differ, requests wait) and still mean "now"."""
@@ -24,7 +28,6 @@ HORIZON = timedelta(days=366)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,31}(?:/[A-Za-z0-9_+-]{1,31}){0,2}\Z")
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}\Z")
-_EMAIL = re.compile(r"[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,64}@[^\s@<>()\[\]\\,;:\"\x00-\x20\x7f]{1,253}\Z")
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 
@@ -48,10 +51,11 @@ def identifier(text: str) -> str:
 
 
 def email(text: str) -> str:
-    """One address in the form ``local@domain``, in the spelling that is kept and compared."""
-    if len(text) > 254 or not _EMAIL.match(text):
+    """One email address, in the spelling that is stored and sent to."""
+    address = normalise_email(text)
+    if address is None:
         raise Unfit("invalid_email", "not one email address", "give a single address such as user@example.com")
-    return text.lower()
+    return address
 
 
 def phone(text: str) -> str:
@@ -73,6 +77,17 @@ def timezone(text: str) -> str:
     """The name of a time zone as the IANA database spells it; only the form is checked."""
     if not _ZONE.match(text):
         raise Unfit("invalid_timezone", "not the name of a time zone", "write it like Europe/Istanbul")
+    return text
+
+
+def address(channel: str, text: str) -> str:
+    """An address of a channel in the form under which it is suppressed."""
+    if channel == "email":
+        return suppression_key(email(text))
+    if channel == "sms":
+        return phone(text)
+    if not 1 <= len(text) <= MAX_ADDRESS or _CONTROL.search(text):
+        raise Unfit("invalid_address", "not an address", f"use 1 to {MAX_ADDRESS} printable characters")
     return text
 
 
