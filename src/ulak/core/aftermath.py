@@ -1,0 +1,94 @@
+"""What becomes of a delivery after one call of a provider?
+
+The single rule that the attempt stage asks after every call: which state, why, when again, whether the
+call used up a try, and whether the address is to be suppressed or the message parked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ulak.core import retry
+from ulak.core.model import Class
+from ulak.core.outcome import Kind, Outcome
+from ulak.core.reasons import Reason
+from ulak.core.states import State
+
+STOP = "stop"
+"""The ``on_unknown`` policy that never sends twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A delivery as it stood before the call.
+
+    ``attempts`` counts earlier calls that used up a try; ``first_at`` is when the first call began;
+    ``on_unknown`` is ``resend`` or ``stop``.
+    """
+
+    klass: Class
+    attempts: int
+    first_at: datetime
+    expires_at: datetime
+    on_unknown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What to write.
+
+    ``retry_at`` is when to call again (None: never, or for ``unknown`` at the attempt's own deadline to
+    reconcile); ``verdict`` is what that deadline then settles without another call; ``suppress`` is the
+    scope of a suppression to write; ``dead`` means to park it for a redrive.
+    """
+
+    state: State
+    reason: Reason | None
+    retry_at: datetime | None = None
+    counts: bool = True
+    suppress: str | None = None
+    dead: bool = False
+    verdict: str | None = None
+
+
+_WHY = {
+    Kind.THROTTLED: Reason.THROTTLED,
+    Kind.RETRY: Reason.VENDOR_TROUBLE,
+    Kind.NEXT_PROVIDER: Reason.ACCOUNT_UNUSABLE,
+    Kind.RECIPIENT_TEMPORARY: Reason.RECIPIENT_BUSY,
+}
+"""Outcomes that are tried again. ``next_provider`` too: the account may be mended before the expiry."""
+
+
+def after_outcome(outcome: Outcome, course: Course, now: datetime, jitter: float) -> Next:
+    """Decide what follows from one outcome; ``jitter`` is drawn from [0, 1)."""
+    match outcome.kind:
+        case Kind.ACCEPTED:
+            return Next(State.ACCEPTED, None)
+        case Kind.UNKNOWN:
+            verdict = f"{State.UNRESOLVED}:{Reason.NO_ANSWER}" if course.on_unknown == STOP else None
+            return Next(State.UNKNOWN, Reason.NO_ANSWER, verdict=verdict)
+        case Kind.RECIPIENT_PERMANENT:
+            return Next(State.BOUNCED, Reason.ADDRESS_REFUSED, suppress=outcome.scope or "all")
+        case Kind.PAYLOAD_ERROR:
+            return Next(State.DEAD, Reason.BAD_PAYLOAD, dead=True)
+        case Kind.POLICY_BLOCK:
+            return Next(State.FAILED, Reason.POLICY_REFUSED)
+        case Kind.THROTTLED | Kind.RETRY | Kind.NEXT_PROVIDER | Kind.RECIPIENT_TEMPORARY:
+            return _again(outcome, course, now, jitter)
+
+
+def _again(outcome: Outcome, course: Course, now: datetime, jitter: float) -> Next:
+    counts = outcome.kind is not Kind.THROTTLED
+    tries = course.attempts + counts
+    throttled = not counts
+    delay = retry.next_delay(course.klass, tries, jitter, outcome.wait, throttled=throttled)
+    firm = throttled or outcome.wait is not None
+    end = retry.give_up_at(course.klass, course.first_at, course.expires_at)
+    at = retry.retry_at(now, delay, end, firm=firm)
+    if at is not None and tries < retry.MAX_TRIES:
+        return Next(State.RETRYING, _WHY[outcome.kind], at, counts)
+    if at is None and end == course.expires_at:
+        return Next(State.EXPIRED, Reason.TOO_LATE, counts=counts)
+    return Next(State.DEAD, Reason.RETRIES_EXHAUSTED, counts=counts, dead=True)
