@@ -24,17 +24,24 @@ WITH asked AS (
            coalesce(expires_at, greatest(send_at, now()) + life * interval '1 second'), send_at,
            string_to_array(channels, ','), actor, collapse_key, context, problems, data
     FROM fresh
+), work AS (
+    INSERT INTO plan_work (tenant, notification, lane, ready_at, boot, takes, audience, topic, recipients)
+    SELECT f.tenant, f.id, f.lane,
+           CASE WHEN f.send_at > now() THEN f.send_at
+                WHEN w.mine THEN now() + $24::float8 * interval '1 second' ELSE now() END,
+           CASE WHEN w.mine AND (f.send_at IS NULL OR f.send_at <= now()) THEN $23::int ELSE 0 END,
+           CASE WHEN w.mine THEN 1 ELSE 0 END,
+           w.audience, w.topic, w.recipients
+    FROM unnest($18::uuid[], $19::text[], $20::text[], $21::text[], $22::bool[])
+         WITH ORDINALITY AS w (notification, audience, topic, recipients, mine, ord)
+    JOIN fresh f ON f.id = w.notification
+    ORDER BY w.ord
+    RETURNING id, notification, boot
 )
-INSERT INTO plan_work (tenant, notification, lane, ready_at, boot, takes, audience, topic, recipients)
-SELECT f.tenant, f.id, f.lane,
-       CASE WHEN f.send_at > now() THEN f.send_at WHEN w.mine THEN now() + $24::float8 * interval '1 second' ELSE now() END,
-       CASE WHEN w.mine AND (f.send_at IS NULL OR f.send_at <= now()) THEN $23::int ELSE 0 END,
-       CASE WHEN w.mine THEN 1 ELSE 0 END,
-       w.audience, w.topic, w.recipients
-FROM unnest($18::uuid[], $19::bool[], $20::text[], $21::text[], $22::text[])
-     AS w (notification, mine, audience, topic, recipients)
-JOIN fresh f ON f.id = w.notification
-RETURNING id, notification, boot, now() AS accepted_at;
+SELECT w.id, w.notification, w.boot, now() AS accepted_at,
+       coalesce(f.expires_at, greatest(f.send_at, now()) + f.life * interval '1 second') AS expires_at
+FROM work w JOIN fresh f ON f.id = w.notification
+ORDER BY w.id;
 
 -- name: repeated
 -- What the earlier requests with these keys became.

@@ -34,7 +34,7 @@ WITH held AS (
     SELECT q.* FROM unnest($2::int[], $3::uuid[], $4::smallint[], $5::text[]) AS q (tenant, delivery, n, verdict), held
 ), judged AS (
     SELECT q.tenant, q.delivery, q.n, d.notification, d.user_id, d.channel, d.target, d.category, d.class, d.locale,
-           d.attempts, d.planned_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
+           d.attempts, coalesce(d.due_at, d.planned_at) AS first_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
            CASE
                WHEN d.state NOT IN ('pending', 'held', 'retrying', 'unknown') THEN 'stale'
                WHEN q.verdict IS NOT NULL THEN q.verdict
@@ -73,7 +73,7 @@ WITH held AS (
     FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict <> 'stale' AND d.tenant = j.tenant AND d.id = j.delivery
 )
 SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
-       j.planned_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, now() AS now, j.verdict,
+       j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, now() AS now, j.verdict,
        s.delivery IS NOT NULL AS started
 FROM judged j LEFT JOIN started s ON s.tenant = j.tenant AND s.delivery = j.delivery AND s.n = j.n;
 
@@ -171,3 +171,10 @@ UPDATE leases SET expires_at = now() - interval '1 second' WHERE boot IN (SELECT
 -- The owner of an embedded database has just started it: no other node can be alive.
 WITH freed AS (UPDATE plan_work SET ready_at = now(), boot = 0 WHERE boot <> 0 RETURNING 1)
 UPDATE leases SET expires_at = now() - interval '1 second';
+
+-- name: ready_lines
+-- Which lanes and bulkheads have a row to claim, above the floors that are known.
+SELECT DISTINCT q.lane, q.bulkhead
+FROM unnest($1::smallint[], $2::text[], $3::smallint[], $4::bigint[]) AS q (lane, bulkhead, bucket, floor)
+WHERE EXISTS (SELECT 1 FROM ready r
+              WHERE r.lane = q.lane AND r.bulkhead = q.bulkhead AND r.bucket = q.bucket AND r.seq > q.floor);

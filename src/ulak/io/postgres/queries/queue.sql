@@ -23,7 +23,7 @@ RETURNING lane;
 
 -- name: depth
 -- How many rows wait in a bulkhead, counted no further than the cap.
-SELECT count(*)::int FROM (SELECT 1 FROM ready WHERE lane = $1::smallint AND bulkhead = $2::text LIMIT $3::int) AS some;
+SELECT count(*)::int FROM (SELECT 1 FROM ready WHERE lane = $1::smallint AND bulkhead = $2::text LIMIT $3::int) AS counted;
 
 -- name: next_due
 -- Seconds until the next timer of any bulkhead is due; none when there is no timer.

@@ -1,0 +1,29 @@
+"""What does the content of one message become, on the channel of its account?"""
+
+from __future__ import annotations
+
+import msgspec
+
+from ulak.core.ids import external
+from ulak.core.model import Channel
+from ulak.flow.attempt.model import Loaded
+from ulak.io.postgres.attempting import Started
+from ulak.providers.contract import Content, NoContent, Provider
+
+_decode = msgspec.json.Decoder().decode
+
+
+def content_of(channel: Channel, provider: Provider, row: Started, loaded: Loaded) -> Content:
+    """Render a row for its channel; raises ``RenderError`` when its template can't be rendered."""
+    if not provider.CAPABILITIES.content:
+        return NoContent()
+    kind = loaded.catalog.types[row.type]
+    context = {
+        "data": _decode(row.data),
+        "user": {"id": row.user, "locale": row.locale},
+        "notification": {"id": external("ntf", row.notification), "type": row.type},
+        "actor": row.actor,
+    }
+    if channel is Channel.EMAIL:
+        return loaded.renderer.email(kind, row.locale, context)
+    raise NotImplementedError(f"no content is made for {channel}")

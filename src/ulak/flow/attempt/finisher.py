@@ -1,0 +1,109 @@
+"""How are the results of many calls written in few transactions, and what if they can't be?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.flow.attempt.model import Lease, Settings
+from ulak.io.postgres.attempting import Result, finish
+from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
+from ulak.io.postgres.gate import FORBIDDING
+from ulak.io.postgres.pool import PINS, Pool
+
+log = logging.getLogger(__name__)
+
+
+class Finisher:
+    """Writes results; one task, so that a lease ends only when all its results are written."""
+
+    def __init__(
+        self, pool: Pool, settings: Settings, failpoints: Failpoints | None = None
+    ) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._failpoints = failpoints or NoFailpoints()
+        self._queue: deque[tuple[Lease, Result]] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self.fenced = 0
+        self.written = 0
+
+    def start(self) -> None:
+        """Start writing."""
+        self._task = asyncio.create_task(self._forever())
+
+    async def stop(self, patience: float = 5.0) -> None:
+        """Write what is there, for at most ``patience`` seconds; the rest is reaped as ``unknown``."""
+        try:
+            await asyncio.wait_for(self._idle.wait(), patience)
+        except TimeoutError:
+            log.warning("%d results could not be written before the stop", len(self._queue))
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def add(self, lease: Lease, results: Sequence[Result]) -> None:
+        """Queue the results of one call."""
+        self._queue.extend((lease, result) for result in results)
+        self._idle.clear()
+        if len(self._queue) >= self._settings.backlog:
+            self._room.clear()
+        self._arrived.set()
+
+    async def room(self) -> None:
+        """Wait until results are written as fast as calls are made."""
+        await self._room.wait()
+
+    async def _forever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._queue:
+                group = [self._queue.popleft() for _ in range(min(len(self._queue), self._settings.group))]
+                await self._write_until_done(group)
+                if len(self._queue) < self._settings.backlog:
+                    self._room.set()
+            self._idle.set()
+
+    async def _write_until_done(self, group: list[tuple[Lease, Result]]) -> None:
+        """An answer of a provider is worth keeping: try until it is written or its lease is gone."""
+        for lease, _ in group:
+            lease.left -= 1
+        ended = {lease.token for lease, _ in group if lease.left == 0}
+        wait = 0.05
+        while True:
+            try:
+                await self._write([result for _, result in group], list(ended))
+            except EXPECTED as error:
+                if trouble(error) is Trouble.DATA:
+                    group = [(lease, _plain(result)) for lease, result in group]
+                log.warning("writing %d results failed: %s; trying again", len(group), type(error).__name__)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 1.0)
+            else:
+                return
+
+    async def _write(self, results: Sequence[Result], ended: Sequence[int]) -> None:
+        first = (FORBIDDING, PINS) if any(r.suppress for r in results) else (PINS,)
+        async with self._pool.transaction(*first) as connection:
+            written = await finish(connection, results, ended)
+        self._failpoints.hit("attempt.after_finish")
+        self.written += len(written)
+        late = [r for r in results if (r.delivery, r.n) not in written]
+        self.fenced += len(late)
+        for result in late:
+            log.warning("outcome of attempt %d came after its lease had ended and was refused", result.n)
+
+
+def _plain(result: Result) -> Result:
+    """A result without the vendor's own words, which PostgreSQL may refuse."""
+    return replace(result, detail=None, vendor_id=None)

@@ -1,0 +1,101 @@
+"""What does the attempt stage work with: settings, senders, permits, calls?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from ulak.core.model import Account
+from ulak.core.project import Catalog
+from ulak.core.render import Renderer
+from ulak.io.postgres.attempting import Started
+from ulak.providers.contract import Provider, Reply, Request
+
+
+class Sender(Protocol):
+    """Makes one kind of call."""
+
+    async def send(self, request: Request, deadline: float) -> Reply:
+        """Send within ``deadline`` seconds; failures of the way there are replies, not exceptions."""
+
+
+class Permits(Protocol):
+    """The gate before every call: limits, breakers and budgets say here whether it may be made now."""
+
+    async def permit(self, account: Account, calls: int) -> float:
+        """0 when the calls may be made, else the seconds to wait before asking again."""
+
+
+class OpenPermits:
+    """No limits are set: every call may be made."""
+
+    async def permit(self, account: Account, calls: int) -> float:
+        """Always at once."""
+        return 0.0
+
+
+class Loaded(Protocol):
+    """A catalogue with its compiled templates."""
+
+    @property
+    def catalog(self) -> Catalog: ...
+    @property
+    def renderer(self) -> Renderer: ...
+
+
+class Catalogs(Protocol):
+    """Where a catalogue is found by tenant and version."""
+
+    async def get(self, tenant: int, version: int) -> Loaded:
+        """Load it once; raises ``KeyError`` when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How one account is reached: its provider's translator and the sender of its requests."""
+
+    account: Account
+    provider: Provider
+    sender: Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Seconds and sizes of the attempt stage.
+
+    A lease outlives the call's time-out by more than ``margin``; ``backlog`` is how many results may
+    wait to be written before workers stop claiming; ``crashes`` how often a row may crash a node while
+    it is alone.
+    """
+
+    lease: float = 60.0
+    margin: float = 2.0
+    poll: float = 0.2
+    group: int = 1_000
+    backlog: int = 4_000
+    crashes: int = 3
+    depth: int = 20_000
+    reap_every: float = 1.0
+
+
+@dataclass(slots=True)
+class Lease:
+    """A batch in flight: ``left`` results are still to come; ``until`` is on the monotonic clock."""
+
+    token: int
+    left: int
+    until: float
+
+
+@dataclass(slots=True)
+class Call:
+    """Rows that go into one request."""
+
+    lease: Lease
+    lane: int
+    rows: list[Started]
+
+
+Clock = Callable[[], float]
+"""A monotonic clock in seconds."""

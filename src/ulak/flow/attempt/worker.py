@@ -1,0 +1,269 @@
+"""How does one account work off its bulkhead: what is claimed when, what is called, and what follows?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ulak.core.aftermath import Course, Next, after_outcome
+from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.core.ids import attempt_id, external
+from ulak.core.model import Channel, Class, LANES, SOLO
+from ulak.core.outcome import Kind, Outcome, outcome
+from ulak.core.render import RenderError
+from ulak.core.states import SETTLED
+from ulak.flow.attempt.content import content_of
+from ulak.flow.attempt.finisher import Finisher
+from ulak.flow.attempt.model import Call, Catalogs, Clock, Lease, OpenPermits, Permits, Route, Settings
+from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
+from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
+from ulak.io.postgres.gate import SENDING
+from ulak.io.postgres.pool import PINS, Pool
+from ulak.providers.contract import Message
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every worker of a node shares. ``jitter`` gives numbers in [0, 1)."""
+
+    pool: Pool
+    boot: int
+    catalogs: Catalogs
+    finisher: Finisher
+    settings: Settings
+    jitter: Callable[[], float]
+    permits: Permits = OpenPermits()
+    failpoints: Failpoints = NoFailpoints()
+    clock: Clock = time.monotonic
+
+
+class Worker:
+    """Sends by one account: for each lane its own slots, plus one slot for rows that are tried alone."""
+
+    def __init__(self, route: Route, tools: Tools) -> None:
+        self.route = route
+        self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
+        self._tools = tools
+        self._free = self._slots()
+        self._wake = {line.lane: asyncio.Event() for line in self.lines}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @staticmethod
+    def _lanes() -> list[int]:
+        return [lane + extra for extra in (0, SOLO) for lane in LANES.values()]
+
+    def _slots(self) -> dict[int, int]:
+        """Slots of each lane: all may use the account, none may fill it alone."""
+        most = self.route.account.concurrency * self.route.provider.CAPABILITIES.batch
+        quarter = max(1, most // 4)
+        slots = {0: quarter, 1: max(1, most - 2 * quarter), 2: quarter}
+        return slots | {lane + SOLO: 1 for lane in slots}
+
+    def start(self) -> None:
+        """Start a loop for each lane."""
+        self._loops = [asyncio.create_task(self._forever(line)) for line in self.lines]
+
+    async def stop(self, patience: float) -> None:
+        """Claim nothing more and let the calls under way end, for at most ``patience`` seconds."""
+        self._stopping = True
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=patience)
+
+    def wake(self, lane: int) -> None:
+        """There may be ready rows in this lane."""
+        event = self._wake.get(lane)
+        if event is not None:
+            event.set()
+
+    # ------------------------------------------------------------------------------------- claiming
+
+    async def _forever(self, line: Line) -> None:
+        while True:
+            await self._wake[line.lane].wait()
+            self._wake[line.lane].clear()
+            while await self._round(line):
+                pass
+
+    async def _round(self, line: Line) -> bool:
+        """Claim once; True when there may be more and a slot is free for it."""
+        await self._tools.finisher.room()
+        free = self._free[line.lane]
+        if free <= 0:
+            return False
+        try:
+            claimed, call = await self._take(line, free)
+        except EXPECTED as error:
+            exc = error if trouble(error) is Trouble.BUG else None
+            log.warning("claiming failed: %s", type(error).__name__, exc_info=exc)
+            return False
+        if call is not None:
+            self._free[line.lane] -= len(call.rows)
+            self._spawn(call)
+        return claimed > 0
+
+    async def _take(self, line: Line, free: int) -> tuple[int, Call | None]:
+        """Lease rows and insert their attempt rows in one transaction."""
+        tools, account = self._tools, self.route.account
+        until = tools.clock() + tools.settings.lease
+        started: list[Started] = []
+        async with tools.pool.transaction(SENDING, PINS) as connection:
+            rows = await claim(connection, line, free, tools.boot, tools.settings.lease, tools.clock())
+            if rows:
+                started, _ = await begin(connection, rows, account.name, account.reconcile_after)
+        if not started:
+            return len(rows), None
+        tools.failpoints.hit("attempt.after_begin")
+        return len(rows), Call(Lease(started[0].token, len(started), until), line.lane, started)
+
+    def _spawn(self, call: Call) -> None:
+        """Start the calls of a batch, as many rows in each as the vendor takes."""
+        size = self.route.provider.CAPABILITIES.batch
+        for i in range(0, len(call.rows), size):
+            task = asyncio.create_task(self._call(Call(call.lease, call.lane, call.rows[i : i + size])))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    # ------------------------------------------------------------------------------------- calling
+
+    async def _call(self, call: Call) -> None:
+        """Make one call; whatever happens, each of its rows gets a result and its slot is free again."""
+        started_at = self._tools.clock()
+        try:
+            results = await self._results(call, started_at)
+        except Exception:
+            # Ours, and after the attempt row: what the vendor has of it can't be known.
+            log.exception("a call of %s failed in our own code", self.route.account.name)
+            results = [
+                self._result(call, row, outcome(Kind.UNKNOWN, "internal_error"), started_at) for row in call.rows
+            ]
+        self._tools.failpoints.hit("attempt.after_reply")
+        self._tools.finisher.add(call.lease, results)
+        self._free[call.lane] += len(call.rows)
+        self.wake(call.lane)
+
+    async def _results(self, call: Call, started_at: float) -> list[Result]:
+        results, messages = await self._messages(call, started_at)
+        if not messages:
+            return results
+        rows = list(messages)
+        account = self.route.account
+        wait = await self._tools.permits.permit(account, len(rows))
+        if wait > 0:
+            return results + [self._released(call, row, "no_permit", wait) for row in rows]
+        if self._time_left(call) <= account.timeout + self._tools.settings.margin:
+            return results + [self._released(call, row, "lease_too_short", 0.0) for row in rows]
+        batch = list(messages.values())
+        now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
+        try:
+            request = self.route.provider.build(batch, account, now)
+        except ValueError as error:
+            bad = outcome(Kind.PAYLOAD_ERROR, "unbuildable", detail=str(error))
+            return results + [self._result(call, row, bad, started_at) for row in rows]
+        reply = await self.route.sender.send(request, account.timeout)
+        outcomes = self.route.provider.read(reply, batch, account, now)
+        return results + [
+            self._result(call, row, verdict, started_at) for row, verdict in zip(rows, outcomes, strict=True)
+        ]
+
+    async def _messages(
+        self, call: Call, started_at: float
+    ) -> tuple[list[Result], dict[Started, Message]]:
+        """Render each row; one that can't be rendered has its result already."""
+        results: list[Result] = []
+        messages: dict[Started, Message] = {}
+        channel = Channel(self.route.account.channel)
+        for row in call.rows:
+            loaded = await self._tools.catalogs.get(row.tenant, row.catalog)
+            try:
+                content = content_of(channel, self.route.provider, row, loaded)
+            except RenderError as error:
+                bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
+                results.append(self._result(call, row, bad, started_at))
+                continue
+            messages[row] = Message(
+                delivery=external("dlv", row.delivery),
+                attempt=attempt_id(row.delivery, row.n),
+                target=row.target,
+                content=content,
+                expires_at=row.expires_at,
+            )
+        return results, messages
+
+    def _time_left(self, call: Call) -> float:
+        return call.lease.until - self._tools.clock()
+
+    # ------------------------------------------------------------------------------------- results
+
+    def _result(self, call: Call, row: Started, verdict: Outcome, started_at: float) -> Result:
+        """Turn an outcome into what is written, by the one rule of ``core.states``."""
+        now = row.now + timedelta(seconds=self._tools.clock() - started_at)
+        policy = "resend" if row.resend else "stop"
+        course = Course(Class(row.klass), row.attempts, row.first_at, row.expires_at, policy)
+        after = after_outcome(verdict, course, now, self._tools.jitter())
+        delay = self._delay(verdict, after, now, started_at)
+        return Result(
+            token=row.token,
+            tenant=row.tenant,
+            delivery=row.delivery,
+            n=row.n,
+            kind=verdict.kind.value,
+            blame=None if verdict.blame is None else verdict.blame.value,
+            reason=verdict.reason,
+            detail=verdict.detail.replace("\0", "") or None,
+            vendor_id=verdict.vendor_id,
+            state=after.state.value,
+            state_reason=None if after.reason is None else after.reason.value,
+            delay=delay,
+            counts=after.counts,
+            suppress=after.suppress,
+            dead=after.dead,
+            lane=call.lane % SOLO,
+            bulkhead=self.route.account.bulkhead,
+            bucket=row.bucket,
+            crashes=row.crashes,
+            verdict=after.verdict,
+            settled=after.state in SETTLED,
+        )
+
+    def _delay(self, verdict: Outcome, after: Next, now: datetime, started_at: float) -> float | None:
+        """Seconds until the next try; for an unanswered call until its own deadline to reconcile."""
+        if verdict.kind is Kind.UNKNOWN:
+            return max(0.0, self.route.account.reconcile_after - (self._tools.clock() - started_at))
+        return None if after.retry_at is None else max(0.0, (after.retry_at - now).total_seconds())
+
+    def _released(self, call: Call, row: Started, reason: str, wait: float) -> Result:
+        """A row that was not sent goes back as it was; it has used up nothing but a number."""
+        return Result(
+            token=row.token,
+            tenant=row.tenant,
+            delivery=row.delivery,
+            n=row.n,
+            kind="released",
+            blame=None,
+            reason=reason,
+            detail=None,
+            vendor_id=None,
+            state="retrying" if row.n > 1 else "pending",
+            state_reason=None,
+            delay=wait,
+            counts=False,
+            suppress=None,
+            dead=False,
+            lane=call.lane,
+            bulkhead=self.route.account.bulkhead,
+            bucket=row.bucket,
+            crashes=row.crashes,
+            verdict=None,
+            settled=False,
+        )

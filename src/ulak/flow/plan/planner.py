@@ -1,0 +1,205 @@
+"""Who plans which work when, and what is told to whom after the commit?"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.core.model import LANES
+from ulak.core.work import CHUNK, PlanWork
+from ulak.flow.plan.batch import Loaded, plan_batch
+from ulak.io.postgres import planning
+from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
+from ulak.io.postgres.gate import SENDING
+from ulak.io.postgres.pool import PINS, Pool
+
+log = logging.getLogger(__name__)
+
+Hint = Callable[[Sequence[tuple[int, str, int]]], None]
+"""Told (tenant, user, top revision) of every inbox that a commit changed."""
+
+
+class Catalogs(Protocol):
+    """Where a catalogue is found by tenant and version."""
+
+    async def get(self, tenant: int, version: int) -> Loaded:
+        """Load it once; raises ``KeyError`` when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Seconds and sizes of the plan stage."""
+
+    planners: int = 2
+    batch: int = 64
+    handed: int = 2_000
+    poll: float = 0.2
+    lease: float = 30.0
+    crashes: int = 5
+    pages: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who hears of a commit: ``hint`` of inboxes, ``wake`` of (lane, bulkhead) with ready rows."""
+
+    hint: Hint
+    wake: Callable[[set[tuple[int, str]]], None]
+    full: Callable[[int, str], bool]
+
+
+class Planner:
+    """The plan stage of one node."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        boot: int,
+        catalogs: Catalogs,
+        new_id: Callable[[], UUID],
+        listeners: Listeners,
+        *,
+        settings: Settings | None = None,
+        failpoints: Failpoints | None = None,
+    ) -> None:
+        self._pool = pool
+        self._boot = boot
+        self._catalogs = catalogs
+        self._new_id = new_id
+        self._listeners = listeners
+        self._settings = settings or Settings()
+        self._failpoints = failpoints or NoFailpoints()
+        self._handed: deque[PlanWork] = deque()
+        self._arrived = asyncio.Event()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def room(self) -> int:
+        """How many more pieces of work may be handed over."""
+        return self._settings.handed - len(self._handed)
+
+    def hand_over(self, works: Sequence[PlanWork]) -> None:
+        """Take work that the acceptor has just committed under this node's lease."""
+        self._handed.extend(works)
+        self._arrived.set()
+
+    def start(self) -> None:
+        """Start the planners and the poll of the table."""
+        loops: list[Callable[[], Awaitable[None]]] = [self._plan_forever] * self._settings.planners
+        self._tasks = [asyncio.ensure_future(loop()) for loop in (*loops, self._poll_forever)]
+
+    async def stop(self) -> None:
+        """Plan what was handed over, then end; what is left waits for its lease to end."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._handed:
+            await self.run(self._next())
+
+    # ------------------------------------------------------------------------------------- loops
+
+    async def _plan_forever(self) -> None:
+        while True:
+            while self._handed:
+                await self.run(self._next())
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    async def _poll_forever(self) -> None:
+        """The truth: whatever is due in the table is found here, whoever accepted it."""
+        while True:
+            found = await self.poll()
+            if not found:
+                await asyncio.sleep(self._settings.poll)
+
+    async def poll(self) -> int:
+        """Take due work of every lane, the most urgent first; returns how many pieces were handed over."""
+        taken: list[PlanWork] = []
+        try:
+            for lane in LANES.values():
+                room = min(self._settings.batch, self.room())
+                if room <= 0:
+                    break
+                async with self._pool.transaction(PINS) as connection:
+                    taken += await planning.take(connection, lane, room, self._boot, self._settings.lease)
+        except EXPECTED as error:
+            log.warning("polling plan work failed: %s", type(error).__name__)
+        if taken:
+            self.hand_over(taken)
+        return len(taken)
+
+    def _next(self) -> list[PlanWork]:
+        """Take handed work of up to one transaction's size; a suspect or an audience is planned alone."""
+        works: list[PlanWork] = []
+        recipients = 0
+        while self._handed and len(works) < self._settings.batch * 8 and recipients < CHUNK:
+            work = self._handed[0]
+            alone = work.takes > 1 or work.audience != "list"
+            if alone and works:
+                break
+            works.append(self._handed.popleft())
+            if alone:
+                break
+            recipients += (work.recipients or "").count(",") + 1
+        return works
+
+    # ------------------------------------------------------------------------------------- one batch
+
+    async def run(self, works: Sequence[PlanWork]) -> None:
+        """Plan a batch; on an error each piece of it alone; what fails alone waits for its lease to end."""
+        if not works:
+            return
+        try:
+            if works[0].takes > self._settings.crashes:
+                await self._park(works, "crashed")
+            elif works[0].audience.startswith("walk_"):
+                await self._cut(works[0])
+            else:
+                await self._plan(works)
+        except EXPECTED as error:
+            await self._apart(works, error)
+        except Exception as error:  # noqa: BLE001  # logged, and the work stays in the table under its lease
+            await self._apart(works, error)
+
+    async def _apart(self, works: Sequence[PlanWork], error: BaseException) -> None:
+        meaning = trouble(error)
+        if len(works) > 1 and meaning is not Trouble.AWAY:
+            for work in works:
+                await self.run([work])
+            return
+        exc = error if meaning is Trouble.BUG else None
+        log.error("planning of %d pieces failed: %s", len(works), type(error).__name__, exc_info=exc)
+
+    async def _park(self, works: Sequence[PlanWork], reason: str) -> None:
+        async with self._pool.transaction() as connection:
+            await planning.park(connection, works, self._boot, reason)
+        log.error("plan work of %s put aside: %s", works[0].notification, reason)
+
+    async def _cut(self, work: PlanWork) -> None:
+        async with self._pool.transaction() as connection:
+            await planning.cut(connection, work, self._boot, CHUNK, self._settings.pages)
+        # The ranges lie in the table for every node; this one looks at once.
+        while await self.poll():
+            pass
+
+    async def _plan(self, works: Sequence[PlanWork]) -> None:
+        catalogs = {(w.tenant, w.catalog): await self._catalogs.get(w.tenant, w.catalog) for w in works}
+        async with self._pool.transaction(SENDING, PINS) as connection:
+            ours, ended = await planning.finish_work(connection, works, self._boot)
+            mine = [w for w in works if w.id in ours and w.id not in ended]
+            writes = await plan_batch(connection, mine, catalogs, self._new_id, self._listeners.full)
+            tops = await planning.write(connection, writes) if writes else []
+            self._failpoints.hit("plan.before_commit")
+        self._failpoints.hit("plan.after_commit")
+        if tops:
+            self._listeners.hint(tops)
+        woken = {(w.planned.lane, w.planned.bulkhead) for w in writes if not w.planned.settled and not w.waits}
+        if woken:
+            self._listeners.wake(woken)

@@ -1,0 +1,84 @@
+"""How is a group of requests stored in one transaction?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ulak.io.postgres.pool import Connection, Row
+from ulak.io.postgres.queries import load
+
+_sql = load("accept")
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """One request as it is stored. ``life`` (seconds) counts from the database's now where ``expires_at`` is None.
+
+    ``works`` are its pieces of plan work: (audience, topic, recipients as JSON).
+    """
+
+    tenant: int
+    id: UUID
+    key_hash: bytes | None
+    fingerprint: bytes
+    type: str
+    catalog: int
+    lane: int
+    recipients: int
+    life: float
+    expires_at: datetime | None
+    send_at: datetime | None
+    channels: str | None
+    actor: str | None
+    collapse_key: str | None
+    context: str | None
+    problems: str | None
+    data: str
+    works: tuple[tuple[str, str | None, str | None], ...]
+    mine: bool
+
+
+async def store(connection: Connection, group: Sequence[Accepting], boot: int, lease: float) -> list[Row]:
+    """Store a group; returns a row (id, notification, boot, accepted_at,
+    expires_at) for each piece of work that is new, the pieces of one request in order.
+
+    Work of a request with ``mine`` is leased to ``boot`` for ``lease`` seconds.
+    """
+    columns = list(
+        zip(
+            *(
+                (
+                    a.tenant,
+                    a.id,
+                    a.key_hash,
+                    a.fingerprint,
+                    a.type,
+                    a.catalog,
+                    a.lane,
+                    a.recipients,
+                    a.life,
+                    a.expires_at,
+                    a.send_at,
+                    a.channels,
+                    a.actor,
+                    a.collapse_key,
+                    a.context,
+                    a.problems,
+                    a.data,
+                )
+                for a in group
+            ),
+            strict=True,
+        )
+    )
+    works = list(zip(*((a.id, *work, a.mine) for a in group for work in a.works), strict=True))
+    return await connection.fetch(_sql.accept, *columns, *works, boot, lease)
+
+
+async def repeated(connection: Connection, keys: Sequence[tuple[int, bytes]]) -> dict[int, Row]:
+    """What earlier requests with these keys became, by position in ``keys``."""
+    rows = await connection.fetch(_sql.repeated, [k[0] for k in keys], [k[1] for k in keys])
+    return {row["ord"] - 1: row for row in rows}

@@ -1,0 +1,209 @@
+"""How is a batch of plan work taken, looked up, and written down in one transaction?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ulak.core.plan import Facts, Planned, bucket
+from ulak.core.model import User
+from ulak.core.work import PlanWork
+from ulak.io.postgres.pool import Connection
+from ulak.io.postgres.queries import load
+
+_sql = load("plan")
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One planned delivery with what it inherits; ``item`` is (content as JSON, watched) for an inbox item."""
+
+    tenant: int
+    notification: UUID
+    type: str
+    category: str
+    klass: str
+    resend: bool
+    expires_at: datetime
+    planned: Planned
+    waits: bool
+    item: tuple[str, bool] | None = None
+
+
+async def take(connection: Connection, lane: int, limit: int, boot: int, lease: float) -> list[PlanWork]:
+    """Lease up to ``limit`` pieces of work of a lane for ``lease`` seconds."""
+    rows = await connection.fetch(_sql.take_work, lane, limit, boot, lease)
+    return [PlanWork(**{name: row[name] for name in PlanWork.__slots__}) for row in rows]
+
+
+async def finish_work(connection: Connection, works: Sequence[PlanWork], boot: int) -> tuple[set[int], set[int]]:
+    """Remove the work rows under their lease: those still ours, and those of them not to be planned any more."""
+    rows = await connection.fetch(_sql.finish_work, [w.id for w in works], boot)
+    return {r["id"] for r in rows}, {r["id"] for r in rows if r["cancelled"] or r["expired"]}
+
+
+async def facts(connection: Connection, users: Sequence[tuple[int, User | str]]) -> list[Facts]:
+    """What is known of each (tenant, user or id), in order; a request's own address wins over the stored one."""
+    rows = await connection.fetch(
+        _sql.facts,
+        [tenant for tenant, _ in users],
+        [u if isinstance(u, str) else u.id for _, u in users],
+        [None if isinstance(u, str) else u.email for _, u in users],
+    )
+    found: list[Facts] = [Facts(User(""), known=False)] * len(users)
+    for row in rows:
+        given = users[row["ord"] - 1][1]
+        inline = User(given) if isinstance(given, str) else given
+        user = User(
+            inline.id,
+            inline.email or row["email"],
+            inline.phone or row["phone"],
+            inline.locale or row["locale"],
+            inline.timezone or row["timezone"],
+        )
+        choices = [(c[0], c[1], c[2] == "true") for c in row["choices"] or ()]
+        suppressed = [(s[0], s[1], s[2]) for s in row["suppressed"] or ()]
+        found[row["ord"] - 1] = Facts(user, row["known"], choices, suppressed)
+    return found
+
+
+async def planned_before(connection: Connection, users: Sequence[tuple[int, UUID, str]]) -> set[int]:
+    """Positions of those (tenant, notification, user) that already have a delivery."""
+    rows = await connection.fetch(
+        _sql.planned_before, [u[0] for u in users], [u[1] for u in users], [u[2] for u in users]
+    )
+    return {row["ord"] - 1 for row in rows}
+
+
+async def members(connection: Connection, work: PlanWork) -> list[str]:
+    """The user ids of one range of an audience, as of acceptance."""
+    after = work.after or ""
+    if work.audience == "topic":
+        rows = await connection.fetch(
+            _sql.topic_members, work.tenant, work.topic, after, work.upto, work.accepted_at
+        )
+    else:
+        rows = await connection.fetch(_sql.all_members, work.tenant, after, work.upto, work.accepted_at)
+    return [row["user_id"] for row in rows]
+
+
+async def cut(connection: Connection, work: PlanWork, boot: int, size: int, pages: int) -> bool:
+    """Cut the next ``pages`` ranges of ``size`` off a walk; False when the lease is gone.
+
+    The last, open range ends the walk. Ranges and cursor move in the caller's transaction.
+    """
+    after = work.after or ""
+    if work.audience == "walk_topic":
+        rows = await connection.fetch(
+            _sql.topic_bounds, work.tenant, work.topic, after, work.accepted_at, size, pages
+        )
+    else:
+        rows = await connection.fetch(_sql.all_bounds, work.tenant, after, work.accepted_at, size, pages)
+    ends: list[str | None] = [row["user_id"] for row in rows]
+    more = len(ends) == pages
+    if more:
+        held = await connection.fetchval(_sql.advance_walk, work.id, boot, ends[-1])
+    else:
+        held = (await finish_work(connection, [work], boot))[0]
+        ends.append(None)
+    if not held:
+        return False
+    starts = [after, *(end for end in ends[:-1] if end is not None)]
+    await connection.execute(
+        _sql.cut_ranges,
+        work.tenant,
+        work.notification,
+        work.lane,
+        work.audience.removeprefix("walk_"),
+        work.topic,
+        starts,
+        ends,
+    )
+    return True
+
+
+async def park(connection: Connection, works: Sequence[PlanWork], boot: int, reason: str) -> None:
+    """Put work that crashes its planners aside."""
+    await connection.fetch(_sql.park_work, [w.id for w in works], boot, reason)
+
+
+async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[int, str, int]]:
+    """Insert everything that was decided; returns (tenant, user, new top revision) of each inbox touched."""
+    items = [w for w in writes if w.item is not None]
+    tops, revisions = await _count_up(connection, items)
+    delivery_columns = _columns(
+        [
+            (
+                w.tenant,
+                w.planned.id,
+                w.notification,
+                w.planned.user.id,
+                w.planned.channel.value,
+                w.planned.target,
+                w.planned.state,
+                w.planned.reason,
+                w.category,
+                w.klass,
+                w.planned.user.locale,
+                w.planned.lane,
+                w.planned.bulkhead,
+                int(w.planned.unless),
+                w.resend,
+                w.planned.delay,
+                w.expires_at,
+                w.planned.settled,
+                w.planned.decision,
+            )
+            for w in writes
+        ],
+        19,
+    )
+    item_columns = _columns(
+        [
+            (w.tenant, w.planned.user.id, w.planned.id, revision, w.notification, w.type, *w.item)
+            for w, revision in zip(items, revisions, strict=True)
+            if w.item is not None
+        ],
+        8,
+    )
+    queued = [w for w in writes if not w.planned.settled]
+    ready = [_place(w) for w in queued if not w.waits]
+    timers = [(*_place(w), w.planned.delay) for w in queued if w.waits]
+    await connection.execute(
+        _sql.write_plan, *delivery_columns, *item_columns, *_columns(ready, 5), *_columns(timers, 6)
+    )
+    return tops
+
+
+async def _count_up(
+    connection: Connection, items: Sequence[Write]
+) -> tuple[list[tuple[int, str, int]], list[int]]:
+    """Take the next revisions of each user; the revision of each item, in order."""
+    counts: dict[tuple[int, str], int] = {}
+    for w in items:
+        key = (w.tenant, w.planned.user.id)
+        counts[key] = counts.get(key, 0) + 1
+    if not counts:
+        return [], []
+    rows = await connection.fetch(
+        _sql.count_up, [k[0] for k in counts], [k[1] for k in counts], list(counts.values())
+    )
+    tops = [(row["tenant"], row["user_id"], row["revision"]) for row in rows]
+    following = {(tenant, user): top - counts[tenant, user] for tenant, user, top in tops}
+    revisions = []
+    for w in items:
+        key = (w.tenant, w.planned.user.id)
+        following[key] += 1
+        revisions.append(following[key])
+    return tops, revisions
+
+
+def _place(w: Write) -> tuple[int, str, int, int, UUID]:
+    return w.planned.lane, w.planned.bulkhead, bucket(w.tenant), w.tenant, w.planned.id
+
+
+def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
+    """Turn rows into the arrays that ``unnest`` takes."""
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

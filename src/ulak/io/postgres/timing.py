@@ -1,0 +1,49 @@
+"""How does timed work become ready, without overfilling a bulkhead?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from ulak.io.postgres.pool import Connection
+from ulak.io.postgres.queries import load
+
+_sql = load("queue")
+
+
+async def due_bulkheads(connection: Connection) -> list[str]:
+    """Bulkheads with due timers."""
+    return [row["bulkhead"] for row in await connection.fetch(_sql.due_bulkheads)]
+
+
+async def move_due(connection: Connection, bulkhead: str, limit: int) -> list[int]:
+    """Move up to ``limit`` due timers of a bulkhead to the ready queue; returns their lanes."""
+    return [row["lane"] for row in await connection.fetch(_sql.move_due, bulkhead, limit)]
+
+
+async def depth(connection: Connection, lane: int, bulkhead: str, cap: int) -> int:
+    """How many rows wait in a lane of a bulkhead, at most ``cap``."""
+    return int(await connection.fetchval(_sql.depth, lane, bulkhead, cap))
+
+
+async def next_due(connection: Connection) -> float | None:
+    """Seconds until the next timer; negative when one is overdue; None when there is none."""
+    value = await connection.fetchval(_sql.next_due)
+    return None if value is None else float(value)
+
+
+async def redrive(
+    connection: Connection,
+    tenant: int,
+    *,
+    deliveries: Sequence[UUID] | None = None,
+    reason: str | None = None,
+    channel: str | None = None,
+    limit: int = 500,
+    life: float = 86_400.0,
+) -> list[UUID]:
+    """Put parked deliveries of a tenant back to work, alive for at least ``life`` seconds."""
+    rows = await connection.fetch(
+        _sql.redrive, tenant, None if deliveries is None else list(deliveries), reason, channel, limit, life
+    )
+    return [row["delivery"] for row in rows]
