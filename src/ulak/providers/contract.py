@@ -187,8 +187,13 @@ class Provider(Protocol):
     ``OUTCOMES`` is the table that ``read`` follows and that the vendor's page in the docs is made from.
     """
 
-    CAPABILITIES: Capabilities
-    OUTCOMES: Sequence[Row]
+    @property
+    def CAPABILITIES(self) -> Capabilities:  # noqa: N802 - a constant of the module
+        """What the vendor can do."""
+
+    @property
+    def OUTCOMES(self) -> Sequence[Row]:  # noqa: N802 - a constant of the module
+        """What its answers mean; the first row that fits wins."""
 
     def check(self, settings: Mapping[str, object]) -> None:
         """Raise ``ValueError`` naming the key when an account's settings are unusable."""

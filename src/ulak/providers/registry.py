@@ -1,0 +1,18 @@
+"""Which providers are there? One line each, written by hand: nothing is scanned or loaded by magic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ulak.providers import noop
+from ulak.providers.contract import Provider
+from ulak.providers.email import smtp
+
+PROVIDERS: Mapping[str, Provider] = MappingProxyType(
+    {
+        "noop": noop,
+        "smtp": smtp,
+    }
+)
+"""A provider's name in ``ulak.toml`` to its module."""

@@ -1,0 +1,127 @@
+"""Does every provider in the registry keep the contract, whatever is asked and answered?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ulak.core.model import Account
+from ulak.core.outcome import Blame, Kind
+from ulak.providers.contract import (
+    Discarded,
+    DiscardRequest,
+    EmailContent,
+    HttpReply,
+    HttpRequest,
+    Lost,
+    Message,
+    NoContent,
+    Phase,
+    Provider,
+    Refused,
+    Reply,
+    SmtpReply,
+    SmtpRequest,
+    Stage,
+)
+from ulak.providers.registry import PROVIDERS
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SETTINGS: dict[str, dict[str, object]] = {
+    "noop": {},
+    "smtp": {"host": "127.0.0.1", "port": 2525, "tls": "none"},
+}
+CONTENT: dict[str, EmailContent | NoContent] = {
+    "noop": NoContent(),
+    "smtp": EmailContent("Octo <octo@example.com>", "Hello", "text", "<p>html</p>"),
+}
+
+TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
+REPLIES: st.SearchStrategy[Reply] = st.one_of(
+    st.builds(SmtpReply, st.sampled_from(Stage), st.integers(-1, 1_000), TEXT),
+    st.builds(SmtpReply, st.sampled_from(Stage), st.integers(200, 599), st.from_regex(r"[245]\.\d{1,3}\.\d{1,3} x")),
+    st.builds(HttpReply, st.integers(100, 599), st.just({}), st.binary(max_size=40)),
+    st.just(Discarded()),
+    st.builds(Lost, st.sampled_from(Phase), TEXT, TEXT),
+    st.builds(Refused, TEXT, TEXT),
+)
+
+provider = pytest.mark.parametrize("name", sorted(PROVIDERS))
+
+
+def account(name: str) -> Account:
+    return Account(f"test-{name}", name, PROVIDERS[name].CAPABILITIES.channel, settings=SETTINGS[name])
+
+
+def message(name: str, number: int = 0) -> Message:
+    return Message(f"dlv_{number:032x}", f"att_{number:032x}_1", "ada@example.com", CONTENT[name], NOW)
+
+
+@provider
+def test_it_has_the_face_of_a_provider(name: str) -> None:
+    module: Provider = PROVIDERS[name]
+    assert module.CAPABILITIES.batch >= 1
+    module.check(SETTINGS[name])
+    with pytest.raises(ValueError, match=r"^no_such_key: "):
+        module.check({**SETTINGS[name], "no_such_key": 1})
+
+
+@provider
+def test_it_asks_for_one_request_of_the_union(name: str) -> None:
+    module = PROVIDERS[name]
+    for size in {1, module.CAPABILITIES.batch}:
+        request = module.build([message(name, number) for number in range(size)], account(name), NOW)
+        assert isinstance(request, SmtpRequest | HttpRequest | DiscardRequest)
+
+
+@provider
+def test_the_same_message_makes_the_same_request(name: str) -> None:
+    first, second = (PROVIDERS[name].build([message(name)], account(name), NOW) for _ in range(2))
+    assert first == second
+
+
+@provider
+@given(reply=REPLIES, size=st.integers(1, 3))
+def test_every_reply_is_read_and_none_invents_a_success(name: str, reply: Reply, size: int) -> None:
+    outcomes = PROVIDERS[name].read(reply, [message(name, number) for number in range(size)], account(name), NOW)
+    assert len(outcomes) == size
+    for outcome in outcomes:
+        taken = {
+            "noop": isinstance(reply, Discarded),
+            "smtp": isinstance(reply, SmtpReply) and (reply.stage, reply.code) == (Stage.END, 250),
+        }
+        assert (outcome.kind is Kind.ACCEPTED) == taken[name]
+        assert (outcome.blame is None) == (outcome.kind is Kind.ACCEPTED)
+        assert outcome.reason
+        assert outcome.reason.isascii()
+        assert "{" not in outcome.reason
+        assert "@" not in outcome.detail.replace("@ ", "")
+        outcome.detail.encode("utf-8")
+        if outcome.kind is Kind.RECIPIENT_PERMANENT:
+            assert outcome.scope
+            assert outcome.blame is Blame.RECIPIENT
+
+
+@provider
+def test_a_lost_call_is_unknown_only_if_it_may_have_been_taken(name: str) -> None:
+    def kind(phase: Phase) -> Kind:
+        return PROVIDERS[name].read(Lost(phase, "timeout"), [message(name)], account(name), NOW)[0].kind
+
+    assert kind(Phase.NOT_SENT) is Kind.RETRY
+    assert kind(Phase.SENT) is Kind.UNKNOWN
+
+
+@provider
+def test_every_row_has_a_sentence(name: str) -> None:
+    rows = PROVIDERS[name].OUTCOMES
+    assert len({(row.answer, row.kind) for row in rows}) == len(rows)
+    for row in rows:
+        assert row.sentence.endswith(".")
+        assert "|" not in row.answer + row.sentence
+
+
+def test_the_suite_knows_every_provider() -> None:
+    assert set(SETTINGS) == set(CONTENT) == set(PROVIDERS)
