@@ -114,6 +114,7 @@ def test_a_tree_that_was_moved_runs_its_own_code(tree: Path, tmp_path: Path) -> 
         [python, "-c", "import ulak; print(ulak.__file__)"], capture_output=True, text=True, check=True
     )
     assert where.stdout.startswith(str(moved / "src"))
+    subprocess.run([python.with_name("uvicorn"), "--version"], check=True, capture_output=True, timeout=60)
 
 
 def test_two_first_runs_at_once_do_not_disturb_each_other(tree: Path) -> None:
@@ -209,6 +210,7 @@ def test_a_plain_user_without_a_home(public_folder: Path, first: Path, home: str
         **drop,
     )
     assert_works(result)
+    assert "plain pip" not in result.stderr
 
 
 def test_pip_install_gives_the_command(tmp_path: Path) -> None:
