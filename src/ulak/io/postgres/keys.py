@@ -61,10 +61,10 @@ class Keys:
             await connection.execute(self._sql.bump)
         return found is not None
 
-    async def token_keys(self, tenant: int) -> Sequence[tuple[str, bytes]]:
-        """Key id and secret of each token key, the newest (which signs) first."""
-        rows = await self._pool.fetch(self._sql.token_keys, tenant)
-        return [(row["kid"], bytes(row["secret"])) for row in rows]
+    async def all_token_keys(self) -> Sequence[tuple[int, str, bytes]]:
+        """Tenant, key id and secret of each token key; a tenant's newest, which signs, comes first."""
+        rows = await self._pool.fetch(self._sql.token_keys)
+        return [(row["tenant"], row["kid"], bytes(row["secret"])) for row in rows]
 
     async def add_token_key(self, tenant: int, kid: str, secret: bytes, *, rotate: bool = False) -> None:
         """Add a token secret of at least 32 bytes; without ``rotate`` only where there is none yet."""

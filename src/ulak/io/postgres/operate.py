@@ -1,4 +1,4 @@
-"""How is a notification cancelled?
+"""How is a notification cancelled, and how is what was given up tried again?
 
 A cancel is a "no": behind the gate, final at its commit. What is not planned is taken away; what is
 planned is stopped by the mark, row by row, when its turn comes.
@@ -6,12 +6,14 @@ planned is stopped by the mark, row by row, when its turn comes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from ulak.io.postgres.gate import FORBIDDING
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.queries import load
+from ulak.io.postgres.timing import redrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,13 @@ class Operations:
             counts = await connection.fetchrow(self._sql.cancel_counts, tenant, notification)
             assert counts is not None  # an aggregate has always one row
             return Cancelled(unplanned + counts["cancelled"], counts["too_late"])
+
+    async def redrive(
+        self, tenant: int, deliveries: Sequence[UUID] | None, channel: str | None, reason: str | None, limit: int
+    ) -> int:
+        """Put parked deliveries back to work; returns how many."""
+        async with self._pool.transaction() as connection:
+            found = await redrive(
+                connection, tenant, deliveries=deliveries, reason=reason, channel=channel, limit=limit
+            )
+        return len(found)

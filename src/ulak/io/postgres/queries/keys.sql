@@ -32,8 +32,8 @@ INSERT INTO changes (name, version) VALUES ('api_keys', 1)
 ON CONFLICT (name) DO UPDATE SET version = changes.version + 1;
 
 -- name: token_keys
--- The secrets that sign and check users' tokens; the newest signs.
-SELECT kid, secret FROM token_keys WHERE tenant = $1::int ORDER BY created_at DESC, kid DESC;
+-- The secrets that sign and check users' tokens; a tenant's newest comes first, and signs.
+SELECT tenant, kid, secret FROM token_keys ORDER BY tenant, created_at DESC, kid DESC;
 
 -- name: add_token_key
 -- Add a secret; unless it is to replace others, only where there is none yet.

@@ -1,0 +1,165 @@
+"""How does one HTTP request go through the door?
+
+Path → route → who calls → path, query and body checked → handler → answer. Whatever goes wrong on the way
+becomes a problem in one place; a fault of ours is logged with an incident id and the places in the code,
+never with what the caller sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ulak.core import jsonsafe
+from ulak.core.apikey import allows
+from ulak.core.request import typed
+from ulak.edge.api import problem
+from ulak.edge.api.auth import KeyRing, bearer, unauthorised
+from ulak.edge.api.deps import ApiDeps
+from ulak.edge.api.http import (
+    Disconnected,
+    Receive,
+    Response,
+    Scope,
+    Send,
+    check_type,
+    problem_response,
+    read_body,
+    send_response,
+)
+from ulak.edge.api.problem import Problem, Refused, refused
+from ulak.edge.api.query import read_query
+from ulak.edge.api.router import Call, Match, Route, Router, Who
+from ulak.edge.api.table import ROUTES
+
+log = logging.getLogger("ulak.api")
+access = logging.getLogger("ulak.access")
+
+
+class Api:
+    """The HTTP API as an ASGI application (scope type ``http`` only)."""
+
+    def __init__(self, deps: ApiDeps, routes: Sequence[Route] = ROUTES) -> None:
+        self._deps = deps
+        self._router = Router(routes)
+        self._ring = KeyRing(deps.keys, deps.clock, deps.monotonic, deps.limits.key_age)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; never raises for what a caller did."""
+        started = self._deps.monotonic()
+        method = scope["method"]
+        headers = _headers(scope)
+        match = self._router.find(scope["raw_path"])
+        route = match.routes.get("GET" if method == "HEAD" else method) if match is not None else None
+        try:
+            response = await self._answer(route, match, scope, headers, receive)
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001  # the one place where errors become answers
+            response = self._error(error, route)
+        if route is not None and route.who is Who.USER:
+            response.headers += self._cross_origin(headers)
+        await send_response(send, response, body=method != "HEAD")
+        if access.isEnabledFor(logging.INFO):
+            self._log(method, route, response, started)
+
+    async def _answer(
+        self,
+        route: Route | None,
+        match: Match | None,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+    ) -> Response:
+        if match is None:
+            raise problem.not_found("path")
+        if scope["method"] == "OPTIONS":
+            return self._options(match, headers)
+        if route is None:
+            error = refused(405, "method_not_allowed", f"not {scope['method'][:20]}, but {match.allowed.decode()}")
+            raise Refused(error.problem, ((b"allow", match.allowed),))
+        tenant, user = await self._caller(route, headers)
+        params = match.params() if match.segments else {}
+        query = read_query(route, scope["query_string"])
+        body = await self._body(route, headers, receive) if route.takes_body else None
+        call = Call(self._deps, tenant, user, params, query, body, headers, self._deps.clock())
+        return await route.handler(call)
+
+    async def _caller(self, route: Route, headers: Mapping[bytes, bytes]) -> tuple[int, str]:
+        """Whose call this is: tenant, and user where it is a user's own; raises 401 or 403."""
+        if route.who is Who.ANYONE:
+            return -1, ""
+        token = bearer(headers.get(b"authorization"))
+        if route.who is Who.USER:
+            owner = await self._deps.tokens.verify(token)
+            if owner is None:
+                raise unauthorised("the user token does not hold", "fetch a new one: POST /v1/users/{user}/tokens")
+            return owner.tenant, owner.user
+        key = await self._ring.find(token)
+        if key is None:
+            raise unauthorised("the API key does not hold", "use a key that is neither mistyped, revoked nor expired")
+        if route.scope is not None and not allows(key.scopes, route.scope):
+            raise refused(403, "scope_missing", f"the key lacks the scope {route.scope.value}", "use another key")
+        return key.tenant, ""
+
+    async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
+        check_type(headers)
+        data = await read_body(receive, headers, self._deps.limits.body_deadline)
+        if route.body is None:
+            return data
+        return typed(jsonsafe.loads(data)[0], route.body)
+
+    def _options(self, match: Match, headers: Mapping[bytes, bytes]) -> Response:
+        extra: tuple[tuple[bytes, bytes], ...] = ((b"allow", match.allowed),)
+        if any(route.who is Who.USER for route in match.routes.values()):
+            allowed = self._cross_origin(headers)
+            if allowed:
+                extra += (
+                    *allowed,
+                    (b"access-control-allow-methods", match.allowed),
+                    (b"access-control-allow-headers", b"authorization, content-type"),
+                    (b"access-control-max-age", b"600"),
+                )
+        return Response(204, headers=extra)
+
+    def _cross_origin(self, headers: Mapping[bytes, bytes]) -> tuple[tuple[bytes, bytes], ...]:
+        """Let a page of a listed origin read the answer: exact comparison, no wildcard, no credentials."""
+        origin = headers.get(b"origin")
+        if origin is None or origin.decode("latin-1") not in self._deps.origins:
+            return ((b"vary", b"origin"),) if self._deps.origins else ()
+        return ((b"access-control-allow-origin", origin), (b"vary", b"origin"))
+
+    def _error(self, error: Exception, route: Route | None) -> Response:
+        known = problem.of(error)
+        if known is not None:
+            headers = known.headers
+            if known.problem.status in (408, 413):
+                headers += ((b"connection", b"close"),)  # what is left of the body is not worth reading
+            return problem_response(known.problem, headers)
+        incident = self._deps.entropy(8).hex()
+        where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        log.error(
+            "incident %s: %s in %s %s at %s",
+            incident,
+            type(error).__name__,
+            route.method if route else "?",
+            route.path if route else "?",
+            " < ".join(reversed(where)),
+        )
+        unforeseen = Problem(
+            "Internal Server Error", 500, "internal", "a fault of ours; it has been logged", incident=incident
+        )
+        return problem_response(unforeseen)
+
+    def _log(self, method: str, route: Route | None, response: Response, started: float) -> None:
+        # The route's template, never the path: that holds ids and addresses of people.
+        path = route.path if route is not None else "-"
+        milliseconds = (self._deps.monotonic() - started) * 1000
+        access.info("%s %s %d %.1f ms", method[:20], path, response.status, milliseconds)
+
+
+def _headers(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by their lower-case name, as ASGI gives them; of a repeated one the last."""
+    return dict(scope["headers"])

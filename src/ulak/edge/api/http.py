@@ -1,0 +1,123 @@
+"""How are HTTP requests read from ASGI, within limits, and answers written?
+
+Plain ASGI 3, no framework: a body is read up to a cap and within a deadline, so that neither a huge nor
+a dripping sender holds anything; answers carry headers that keep browsers from guessing and caching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ulak.core.invalid import Invalid
+from ulak.edge.api.problem import Problem
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+MAX_BODY = 1 << 20
+"""Bytes of a request's body."""
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+
+SECURITY: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+"""On every answer; a page that shows something brings its own policy."""
+
+encode = msgspec.json.Encoder().encode
+
+
+class Disconnected(Exception):
+    """The caller hung up before his request was complete."""
+
+
+@dataclass(slots=True)
+class Response:
+    """One answer; ``headers`` come on top of the usual ones."""
+
+    status: int
+    body: bytes = b""
+    content_type: bytes = JSON
+    headers: tuple[Header, ...] = ()
+    security: tuple[Header, ...] = field(default=SECURITY)
+
+
+def answer(value: Any, status: int = 200, headers: tuple[Header, ...] = ()) -> Response:
+    """A JSON answer."""
+    return Response(status, encode(value), JSON, headers)
+
+
+def problem_response(problem: Problem, headers: tuple[Header, ...] = ()) -> Response:
+    """An error."""
+    return Response(problem.status, encode(problem), PROBLEM, headers)
+
+
+async def send_response(send: Send, response: Response, *, body: bool = True) -> None:
+    """Write an answer; without its body for HEAD. Statuses without a body have no type either."""
+    headers = [*response.security, *response.headers]
+    if response.status not in (204, 304):
+        headers.append((b"content-type", response.content_type))
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if body else b""})
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline: float) -> bytes:
+    """Read a body of at most ``MAX_BODY`` bytes within ``deadline`` seconds.
+
+    Raises ``Invalid`` (413, 408) or ``Disconnected``.
+    """
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared[:12]) > MAX_BODY:
+        raise _too_large()
+    try:
+        async with asyncio.timeout(deadline):
+            return await _read(receive)
+    except TimeoutError:
+        raise Invalid(408, "body_too_slow", "body", f"not complete after {deadline:g} s") from None
+
+
+async def _read(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part = message.get("body", b"")
+        size += len(part)
+        if size > MAX_BODY:
+            raise _too_large()
+        if not message.get("more_body", False):
+            return b"".join((*parts, part)) if parts else part
+        parts.append(part)
+
+
+def _too_large() -> Invalid:
+    return Invalid(413, "body_too_large", "body", f"more than {MAX_BODY} bytes", "split it, or use the batch call")
+
+
+def check_type(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body that says it is not JSON in UTF-8 (415)."""
+    given = headers.get(b"content-type")
+    if given is not None and given != JSON:
+        media, _, parameters = given.partition(b";")
+        charset = parameters.strip().lower().replace(b'"', b"")
+        if media.strip().lower() != JSON or charset not in (b"", b"charset=utf-8", b"charset=utf8"):
+            raise Invalid(
+                415, "not_json", "Content-Type", "the body must be JSON", "send Content-Type: application/json"
+            )
+    if headers.get(b"content-encoding", b"identity") != b"identity":
+        raise Invalid(415, "encoded_body", "Content-Encoding", "compressed bodies are not taken", "send it as it is")

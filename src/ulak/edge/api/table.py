@@ -1,0 +1,289 @@
+"""Which calls does the HTTP API have?
+
+This table is the API: the router, the checks at the door, the OpenAPI document and the reference page are
+all made from it. A new call is one row here and one function in the file of its group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ulak.core import request
+from ulak.core.apikey import Scope
+from ulak.edge.api import (
+    catalog,
+    dead,
+    deliveries,
+    me,
+    meta,
+    notifications,
+    paging,
+    suppressions,
+    topics,
+    users,
+    wire,
+)
+from ulak.edge.api.router import Route, Who
+
+_KEY_HEADER = ("Idempotency-Key", "1 to 255 visible ASCII characters; kept for 7 days: same body, same answer")
+
+
+def _notifications() -> Sequence[Route]:
+    tag, one = "notifications", "/v1/notifications/{notification}"
+    return (
+        Route(
+            "POST",
+            "/v1/notifications",
+            notifications.send,
+            tag,
+            "Send one notification",
+            {202: wire.AcceptedAnswer},
+            Scope.SEND,
+            described=request.NotificationBody,
+            header=_KEY_HEADER,
+        ),
+        Route(
+            "POST",
+            "/v1/notifications/batch",
+            notifications.send_batch,
+            tag,
+            "Send up to 1,000 notifications",
+            {200: wire.BatchAnswer},
+            Scope.SEND,
+            described=request.BatchBody,
+        ),
+        Route(
+            "GET",
+            "/v1/notifications",
+            notifications.listed,
+            tag,
+            "List notifications",
+            {200: wire.NotificationPage},
+            Scope.READ,
+            query=notifications.NotificationQuery,
+        ),
+        Route("GET", one, notifications.get, tag, "Look at a notification", {200: wire.NotificationAnswer}, Scope.READ),
+        Route(
+            "GET",
+            f"{one}/timeline",
+            notifications.timeline,
+            tag,
+            "Explain a notification",
+            {200: wire.Timeline},
+            Scope.READ,
+            query=notifications.TimelineQuery,
+        ),
+        Route(
+            "POST",
+            f"{one}/cancel",
+            notifications.cancel,
+            tag,
+            "Cancel a notification",
+            {200: wire.CancelAnswer},
+            Scope.SEND,
+        ),
+    )
+
+
+def _deliveries() -> Sequence[Route]:
+    return (
+        Route(
+            "GET",
+            "/v1/deliveries",
+            deliveries.listed,
+            "deliveries",
+            "List deliveries",
+            {200: wire.DeliveryPage},
+            Scope.READ,
+            query=deliveries.DeliveryQuery,
+        ),
+        Route(
+            "GET",
+            "/v1/deliveries/{delivery}/timeline",
+            deliveries.timeline,
+            "deliveries",
+            "Explain a delivery",
+            {200: wire.Timeline},
+            Scope.READ,
+        ),
+    )
+
+
+def _users() -> Sequence[Route]:
+    tag, one = "users", "/v1/users/{user}"
+    read, write = Scope.USERS_READ, Scope.USERS_WRITE
+    known: dict[int, Any] = {200: wire.UserAnswer}
+    chosen: dict[int, Any] = {200: wire.PreferencesAnswer}
+    body, choices = users.UserBody, users.PreferencesBody
+    return (
+        Route("GET", "/v1/users", users.listed, tag, "List users", {200: wire.UserPage}, read, query=paging.Page),
+        Route("PUT", one, users.put, tag, "Create or replace a user", known, write, body=body),
+        Route("PATCH", one, users.patch, tag, "Change a user", known, write, body=body),
+        Route("GET", one, users.get, tag, "Look at a user", known, read),
+        Route("DELETE", one, users.erase, tag, "Erase a user", {204: None}, write),
+        Route(
+            "POST",
+            f"{one}/tokens",
+            users.token,
+            tag,
+            "Make a token for a user",
+            {201: wire.TokenAnswer},
+            write,
+            body=users.TokenBody,
+        ),
+        Route("GET", f"{one}/preferences", users.preferences, tag, "Look at a user's choices", chosen, read),
+        Route(
+            "PUT",
+            f"{one}/preferences",
+            users.put_preferences,
+            tag,
+            "Replace a user's choices",
+            chosen,
+            write,
+            body=choices,
+        ),
+        Route(
+            "PATCH",
+            f"{one}/preferences",
+            users.patch_preferences,
+            tag,
+            "Change some of a user's choices",
+            chosen,
+            write,
+            body=choices,
+        ),
+    )
+
+
+def _lists() -> Sequence[Route]:
+    members = "/v1/topics/{topic}/subscribers"
+    stop, stopped = "/v1/suppressions", "suppressions"
+    return (
+        Route(
+            "GET",
+            members,
+            topics.subscribers,
+            "topics",
+            "List a topic's subscribers",
+            {200: wire.SubscriberPage},
+            Scope.TOPICS_READ,
+            query=paging.Page,
+        ),
+        Route(
+            "PUT",
+            members + "/{user}",
+            topics.subscribe,
+            "topics",
+            "Subscribe a user",
+            {204: None},
+            Scope.TOPICS_WRITE,
+        ),
+        Route(
+            "DELETE",
+            members + "/{user}",
+            topics.unsubscribe,
+            "topics",
+            "Unsubscribe a user",
+            {204: None},
+            Scope.TOPICS_WRITE,
+        ),
+        Route(
+            "GET",
+            stop,
+            suppressions.listed,
+            stopped,
+            "List forbidden addresses",
+            {200: wire.SuppressionPage},
+            Scope.SUPPRESSIONS_READ,
+            query=suppressions.SuppressionQuery,
+        ),
+        Route(
+            "POST",
+            stop,
+            suppressions.add,
+            stopped,
+            "Forbid an address",
+            {201: wire.SuppressionAnswer},
+            Scope.SUPPRESSIONS_WRITE,
+            body=suppressions.SuppressionBody,
+        ),
+        Route(
+            "DELETE",
+            stop + "/{channel}/{address}",
+            suppressions.remove,
+            stopped,
+            "Allow an address again",
+            {204: None},
+            Scope.SUPPRESSIONS_WRITE,
+            query=suppressions.ScopeQuery,
+        ),
+    )
+
+
+def _operations() -> Sequence[Route]:
+    read = Scope.CATALOG_READ
+    return (
+        Route("GET", "/v1/types", catalog.types, "catalog", "List types", {200: wire.TypePage}, read),
+        Route("GET", "/v1/templates", catalog.templates, "catalog", "List templates", {200: wire.TemplatePage}, read),
+        Route(
+            "POST",
+            "/v1/templates/preview",
+            catalog.preview,
+            "catalog",
+            "Preview a template",
+            {200: wire.PreviewAnswer},
+            read,
+            body=catalog.PreviewBody,
+        ),
+        Route(
+            "GET",
+            "/v1/dead",
+            dead.listed,
+            "dead",
+            "List parked deliveries",
+            {200: wire.DeadPage},
+            Scope.READ,
+            query=dead.DeadQuery,
+        ),
+        Route(
+            "POST",
+            "/v1/dead/redrive",
+            dead.redrive,
+            "dead",
+            "Send parked deliveries again",
+            {200: wire.RedriveAnswer},
+            Scope.OPERATE,
+            body=dead.RedriveBody,
+        ),
+    )
+
+
+def _me() -> Sequence[Route]:
+    tag, user = "me", Who.USER
+    page: dict[int, Any] = {200: wire.InboxAnswer}
+    chosen: dict[int, Any] = {200: wire.PreferencesAnswer}
+    inbox, own = "/v1/me/inbox", "/v1/me/preferences"
+    body = users.PreferencesBody
+    return (
+        Route("GET", inbox, me.inbox, tag, "Read or await the own inbox", page, who=user, query=me.InboxQuery),
+        Route("PATCH", inbox, me.change_inbox, tag, "Mark own items", page, who=user, body=me.InboxBody),
+        Route("GET", own, me.preferences, tag, "Look at the own choices", chosen, who=user),
+        Route("PUT", own, me.put_preferences, tag, "Replace the own choices", chosen, who=user, body=body),
+        Route("PATCH", own, me.patch_preferences, tag, "Change some of the own choices", chosen, who=user, body=body),
+    )
+
+
+CALLS: Sequence[Route] = (
+    *_notifications(),
+    *_deliveries(),
+    *_users(),
+    *_lists(),
+    *_operations(),
+    *_me(),
+    *meta.WATCH,
+)
+"""Everything that the documentation describes."""
+
+ROUTES: Sequence[Route] = (*CALLS, *meta.pages(CALLS))
+"""Everything that is served."""

@@ -1,0 +1,352 @@
+"""What do answers look like from outside?
+
+One type for each answer. They make the JSON and, through ``openapi``, the documentation; ids get their
+prefix here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import UNSET, Struct, UnsetType
+
+
+class ProblemOf(Struct):
+    """Why one recipient of an accepted request is left out."""
+
+    path: str
+    code: str
+    detail: str
+
+
+class AcceptedAnswer(Struct):
+    """The request is durable. ``accepted`` counts recipients of the list; an audience is counted when planned."""
+
+    id: str
+    accepted: int
+    problems: Sequence[ProblemOf]
+
+
+class BatchAnswer(Struct):
+    """One answer for each request, in order: ``status`` 202 with its id, or a problem."""
+
+    items: Sequence[dict[str, Any]]
+
+
+class NotificationAnswer(Struct, rename={"class_": "class"}):
+    """One accepted request and where its deliveries stand. Class and category are those of today's type."""
+
+    id: str
+    type: str
+    class_: str | None
+    category: str | None
+    accepted_at: datetime
+    expires_at: datetime
+    send_at: datetime | None
+    cancelled_at: datetime | None
+    actor: str | None
+    recipients: int
+    problems: Sequence[ProblemOf]
+    planned: bool
+    deliveries: dict[str, dict[str, int]]
+
+
+class NotificationPage(Struct):
+    """A page of notifications, newest first."""
+
+    items: Sequence[NotificationAnswer]
+    next: str | None
+
+
+class DeliveryAnswer(Struct):
+    """One notification for one user on one channel."""
+
+    id: str
+    notification: str
+    type: str
+    user: str
+    channel: str
+    state: str
+    reason: str | None
+    attempts: int
+    planned_at: datetime
+    due_at: datetime | None
+    expires_at: datetime
+    settled_at: datetime | None
+    delivered_at: datetime | None
+    seen_at: datetime | None
+    read_at: datetime | None
+
+
+class DeliveryPage(Struct):
+    """A page of deliveries, newest first."""
+
+    items: Sequence[DeliveryAnswer]
+    next: str | None
+
+
+class OutcomeAnswer(Struct):
+    """What a call meant."""
+
+    kind: str
+    reason: str
+    blame: str | None
+    detail: str | None
+    vendor_id: str | None
+    retry_at: datetime | None
+    at: datetime
+
+
+class AttemptAnswer(Struct):
+    """One call of a provider; ``outcome`` is null while its answer is awaited."""
+
+    n: int
+    account: str
+    started_at: datetime
+    reconcile_at: datetime
+    outcome: OutcomeAnswer | None
+
+
+class ReceiptAnswer(Struct):
+    """What a provider or a client said later; ``n`` is the attempt it speaks of, where known."""
+
+    kind: str
+    source: str
+    at: datetime
+    n: int | None
+    detail: str | None
+
+
+class DeliveryTimeline(Struct):
+    """All that happened to one delivery, and why."""
+
+    id: str
+    notification: str
+    type: str
+    user: str
+    channel: str
+    state: str
+    reason: str | None
+    decision: dict[str, Any]
+    attempts: Sequence[AttemptAnswer]
+    receipts: Sequence[ReceiptAnswer]
+    planned_at: datetime
+    due_at: datetime | None
+    expires_at: datetime
+    settled_at: datetime | None
+    delivered_at: datetime | None
+    seen_at: datetime | None
+    read_at: datetime | None
+
+
+class Timeline(Struct):
+    """Every decision, attempt and receipt. ``next`` goes on where there are more deliveries."""
+
+    notification: NotificationAnswer
+    deliveries: Sequence[DeliveryTimeline]
+    next: str | None
+
+
+class CancelAnswer(Struct):
+    """How many deliveries were stopped, and for how many it came too late."""
+
+    cancelled: int
+    too_late: int
+
+
+class UserAnswer(Struct):
+    """A stored user."""
+
+    id: str
+    email: str | None
+    phone: str | None
+    locale: str | None
+    timezone: str | None
+    attributes: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserPage(Struct):
+    """A page of users by id."""
+
+    items: Sequence[UserAnswer]
+    next: str | None
+
+
+class PreferenceAnswer(Struct):
+    """A user's choice."""
+
+    category: str
+    channel: str
+    allowed: bool
+    source: str
+    changed_at: datetime
+
+
+class PreferencesAnswer(Struct):
+    """All choices of a user."""
+
+    preferences: Sequence[PreferenceAnswer]
+
+
+class TokenAnswer(Struct):
+    """A user's token."""
+
+    token: str
+    expires_at: datetime
+
+
+class SubscriberAnswer(Struct):
+    """A member of a topic."""
+
+    user: str
+    since: datetime
+
+
+class SubscriberPage(Struct):
+    """A page of a topic's members by user id."""
+
+    items: Sequence[SubscriberAnswer]
+    next: str | None
+
+
+class SuppressionAnswer(Struct):
+    """An address that must not be written to."""
+
+    channel: str
+    address: str
+    scope: str
+    reason: str
+    evidence: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class SuppressionPage(Struct):
+    """A page of suppressions by channel, address and scope."""
+
+    items: Sequence[SuppressionAnswer]
+    next: str | None
+
+
+class StepAnswer(Struct):
+    """One step of a route; ``after`` in seconds."""
+
+    channel: str
+    after: float
+    unless: str | None
+
+
+class TypeAnswer(Struct, rename={"class_": "class"}):
+    """A declared notification type."""
+
+    name: str
+    category: str
+    class_: str
+    template: str
+    expires: float
+    route: Sequence[StepAnswer]
+
+
+class TypePage(Struct):
+    """All types of the project in force, under its version."""
+
+    items: Sequence[TypeAnswer]
+    version: int
+    next: str | None = None
+
+
+class TemplateAnswer(Struct):
+    """A template file of the project in force; ``locale`` null is the one without."""
+
+    name: str
+    channel: str
+    locale: str | None
+
+
+class TemplatePage(Struct):
+    """All templates of the project in force, under its version."""
+
+    items: Sequence[TemplateAnswer]
+    version: int
+    next: str | None = None
+
+
+class PreviewAnswer(Struct):
+    """What a user would see; the members of ``content`` depend on the channel, ``missing`` are variables."""
+
+    channel: str
+    locale: str | None
+    file: str
+    content: dict[str, Any]
+    missing: Sequence[str]
+
+
+class DeadAnswer(Struct):
+    """A parked delivery."""
+
+    id: str
+    notification: str
+    type: str
+    user: str
+    channel: str
+    reason: str
+    n: int
+    at: datetime
+
+
+class DeadPage(Struct):
+    """A page of parked deliveries, newest first."""
+
+    items: Sequence[DeadAnswer]
+    next: str | None
+
+
+class RedriveAnswer(Struct):
+    """How many deliveries are on their way again."""
+
+    redriven: int
+
+
+class ItemAnswer(Struct):
+    """One item; a removed one has only ``id``, ``revision`` and ``removed``."""
+
+    id: str
+    revision: int
+    removed: bool | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    notification: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+    url: str | UnsetType | None = UNSET
+    icon: str | UnsetType | None = UNSET
+    created_at: datetime | UnsetType = UNSET
+    seen_at: datetime | UnsetType | None = UNSET
+    read_at: datetime | UnsetType | None = UNSET
+    archived_at: datetime | UnsetType | None = UNSET
+
+
+class InboxAnswer(Struct):
+    """What changed in the inbox since a revision, in order of revision.
+
+    ``revision`` is where to go on, ``more`` says that there is more right now; ``reset`` that it could not
+    be resumed: forget what you had, this is the beginning of all.
+    """
+
+    items: Sequence[ItemAnswer]
+    revision: int
+    epoch: str
+    unread: int
+    unseen: int
+    more: bool
+    reset: bool
+
+
+class Health(Struct):
+    """The node's own judgement."""
+
+    status: str
+    detail: str | None = None
