@@ -1,0 +1,307 @@
+"""Is every accepted notification of a run accounted for, by what was seen from outside?
+
+Pure: it gets the evidence, the cast and the project's own words, and returns a verdict. Two kinds of
+fault: something is *lost* (not told, not settled, not where it must have arrived), or something is
+*wrong* (told twice, to somebody else, in another language, after a no, with a hole in the revisions).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from ulak.cli.demonstration.evidence import Accepted, Evidence, Mail, SocketLog
+from ulak.cli.demonstration.people import Person
+from ulak.cli.demonstration.project import Kind, Leg
+
+TAKEN = frozenset({"accepted", "delivered"})
+SETTLED = TAKEN | {"failed", "bounced", "skipped", "suppressed", "expired", "cancelled", "unresolved", "dead"}
+
+SLACK = timedelta(seconds=1)
+"""A mark's time is that of its transaction's begin, and it forbids from its commit on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that should not be: ``lost`` or wrong, about what, and why it is held against the run."""
+
+    lost: bool
+    subject: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge found. ``ends`` counts deliveries by channel, state and reason."""
+
+    accepted: int
+    ends: Mapping[tuple[str, str, str], int]
+    faults: tuple[Fault, ...]
+    duplicates: int
+    unknown: int
+
+    @property
+    def lost(self) -> int:
+        """How many things were lost."""
+        return sum(fault.lost for fault in self.faults)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything is accounted for."""
+        return not self.faults
+
+    @property
+    def deliveries(self) -> dict[str, dict[str, int]]:
+        """Deliveries counted by channel and state."""
+        counted: dict[str, dict[str, int]] = {}
+        for (channel, state, _), number in sorted(self.ends.items()):
+            counted.setdefault(channel, {}).setdefault(state, 0)
+            counted[channel][state] += number
+        return counted
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One delivery of a timeline with the notification, person and step that it belongs to."""
+
+    accepted: Accepted
+    delivery: Mapping[str, Any]
+    person: Person
+    leg: Leg
+    kind: Kind
+    item: Mapping[str, Any] | None
+    """The inbox item of the same notification and user, where there is one."""
+
+    @property
+    def id(self) -> str:
+        return str(self.delivery["id"])
+
+    @property
+    def name(self) -> str:
+        """How a fault speaks of it."""
+        return f"{self.id} ({self.accepted.type}, {self.leg.channel} to {self.person.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What arrived where: mails by delivery, items by user, and what users did with which item."""
+
+    mails: Mapping[str, Sequence[Mail]]
+    items: Mapping[str, frozenset[str]]
+    acts: Mapping[str, str]
+
+
+def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind]) -> Verdict:
+    """Weigh a run."""
+    cast = {person.id: person for person in people}
+    faults: list[Fault] = list(_accepts(evidence))
+    rows: list[_Row] = []
+    for accepted in evidence.accepted:
+        found, missing = _rows(accepted, evidence, cast, kinds)
+        rows += found
+        faults += missing
+    copies: dict[str, list[Mail]] = defaultdict(list)
+    for mail in evidence.mails:
+        copies[mail.delivery].append(mail)
+    seen = _Seen(
+        copies, _received(evidence), {item: act for log in evidence.sockets for item, act in log.acted.items()}
+    )
+    for row in rows:
+        faults += _settled(row, seen)
+    faults += _mails(copies, rows)
+    for log in evidence.sockets:
+        faults += _revisions(log)
+    duplicates = sum(len(mails) - 1 for mails in copies.values())
+    unknown = sum(_unknowns(row.delivery) > 0 for row in rows)
+    if duplicates > unknown:
+        faults.append(
+            Fault(False, "the run", f"{duplicates} duplicates, and {unknown} deliveries with an unknown call")
+        )
+    return Verdict(
+        accepted=len(evidence.accepted),
+        ends=Counter(
+            (row.leg.channel, str(row.delivery["state"]), str(row.delivery.get("reason") or "")) for row in rows
+        ),
+        faults=tuple(faults),
+        duplicates=duplicates,
+        unknown=unknown,
+    )
+
+
+def _accepts(evidence: Evidence) -> Iterator[Fault]:
+    """Each key made one notification, and nothing is listed that nobody was told of."""
+    told = Counter(accepted.id for accepted in evidence.accepted)
+    for number in (key for key, count in told.items() if count > 1):
+        yield Fault(False, number, "two keys were answered with the same notification")
+    for accepted in evidence.accepted:
+        if accepted.problems:
+            yield Fault(False, accepted.id, f"{accepted.problems} usable recipients were called unusable")
+    for stranger in sorted(set(evidence.listed) - set(told)):
+        yield Fault(False, stranger, "exists, but no request was answered with it: a retry was taken twice")
+    for missing in sorted(set(told) - set(evidence.listed)):
+        yield Fault(True, missing, "was accepted and is not in the list of notifications")
+
+
+def _rows(
+    accepted: Accepted, evidence: Evidence, cast: Mapping[str, Person], kinds: Mapping[str, Kind]
+) -> tuple[list[_Row], list[Fault]]:
+    """Match a timeline with what was promised: each recipient, each step, once."""
+    timeline = evidence.timelines.get(accepted.id)
+    if timeline is None:
+        return [], [Fault(True, accepted.id, "was accepted and has no timeline")]
+    kind = kinds[accepted.type]
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for delivery in timeline["deliveries"]:
+        found[str(delivery["user"]), str(delivery["channel"])].append(delivery)
+    items = {str(other["user"]): other for other in timeline["deliveries"] if other["channel"] == "in_app"}
+    rows, faults = [], []
+    for user in sorted(accepted.reaches):
+        for leg in kind.route:
+            mine = found.pop((user, leg.channel), [])
+            if not mine:
+                faults.append(Fault(True, accepted.id, f"nothing was planned for {user} on {leg.channel}"))
+            faults += [Fault(False, str(one["id"]), f"planned twice for {user} on {leg.channel}") for one in mine[1:]]
+            rows += [_Row(accepted, delivery, cast[user], leg, kind, items.get(user)) for delivery in mine]
+    for (user, channel), strays in found.items():
+        faults += [Fault(False, str(stray["id"]), f"{user} on {channel} was not asked for") for stray in strays]
+    return rows, faults
+
+
+def _received(evidence: Evidence) -> Mapping[str, frozenset[str]]:
+    """Delivery ids that each user has really got, by socket or in the inbox."""
+    got = {log.user: frozenset(item[0] for frame in log.frames for item in frame.items) for log in evidence.sockets}
+    return got | {user: frozenset(ids) for user, ids in evidence.inboxes.items()}
+
+
+def _settled(row: _Row, seen: _Seen) -> Iterator[Fault]:
+    """A delivery has an end, and the end is true."""
+    state, reason = str(row.delivery["state"]), str(row.delivery.get("reason") or "")
+    if state not in SETTLED:
+        yield Fault(True, row.name, f"is not settled: {state} {reason}".rstrip())
+        return
+    if state not in TAKEN and not reason:
+        yield Fault(False, row.name, f"ended {state} without a reason")
+    if row.leg.channel == "in_app":
+        yield from _inbox(row, state, reason, seen.items)
+    elif row.leg.channel == "email":
+        yield from _email(row, state, reason, seen)
+
+
+def _inbox(row: _Row, state: str, reason: str, received: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+    if state not in TAKEN:
+        yield Fault(True, row.name, f"ended {state} ({reason}); nothing stood in its way")
+    elif row.id not in received.get(row.person.id, frozenset()):
+        yield Fault(True, row.name, f"is {state} and never came to the user")
+
+
+def _email(row: _Row, state: str, reason: str, seen: _Seen) -> Iterator[Fault]:
+    mails = seen.mails.get(row.id, ())
+    if state in TAKEN and not mails:
+        yield Fault(True, row.name, f"is {state} and the SMTP peer never saw it")
+    forbidden = _forbidden(row.person, row.kind)
+    if forbidden:
+        expected_state, word = forbidden
+        if mails:
+            yield Fault(False, row.name, f"was sent although it was {word}")
+        if state != expected_state and not _stopped(row, state, reason, seen.acts):
+            yield Fault(False, row.name, f"is {state} ({reason}) although it was {word}")
+        return
+    yield from _late(row)
+    if state in TAKEN or _stopped(row, state, reason, seen.acts):
+        return
+    if state == "unresolved" and row.kind.klass == "marketing" and _unknowns(row.delivery):
+        return
+    yield Fault(True, row.name, f"ended {state} ({reason}); nothing stood in its way")
+
+
+def _forbidden(person: Person, kind: Kind) -> tuple[str, str] | None:
+    """Why this person must get no email of this kind: the state that says so, and a word for it."""
+    if kind.category in person.muted:
+        return "skipped", "opted out of"
+    if person.email is None:
+        return "skipped", "without an address"
+    return ("suppressed", "suppressed") if person.suppressed else None
+
+
+def _stopped(row: _Row, state: str, reason: str, acts: Mapping[str, str]) -> bool:
+    """Whether the user's own act in the inbox rightly stopped this step (who reads has seen)."""
+    act = acts.get(str(row.item["id"])) if row.item is not None else None
+    return state == "skipped" and reason == row.leg.unless and act in {row.leg.unless, "read"}
+
+
+def _marked(row: _Row) -> datetime | None:
+    """When the user did what stops this step (read implies seen), by the inbox item's own times."""
+    wanted = {"read": ("read_at",), "seen": ("seen_at", "read_at")}.get(row.leg.unless, ())
+    item = row.item or {}
+    return min((datetime.fromisoformat(item[name]) for name in wanted if item.get(name)), default=None)
+
+
+def _late(row: _Row) -> Iterator[Fault]:
+    """No call may begin after the mark that forbids it."""
+    marked = _marked(row)
+    for attempt in row.delivery.get("attempts") or ():
+        if marked is not None and datetime.fromisoformat(attempt["started_at"]) > marked + SLACK:
+            yield Fault(False, row.name, f"attempt {attempt['n']} began after the user had {row.leg.unless} it")
+
+
+def _unknowns(delivery: Mapping[str, Any]) -> int:
+    """How many calls of a delivery were never answered."""
+    outcomes = [attempt.get("outcome") for attempt in delivery.get("attempts") or ()]
+    return sum(outcome is not None and outcome.get("kind") == "unknown" for outcome in outcomes)
+
+
+def _mails(copies: Mapping[str, Sequence[Mail]], rows: Sequence[_Row]) -> Iterator[Fault]:
+    """Every message that arrived is one of ours, to the right address, in the right language, not once too often."""
+    known = {row.id: row for row in rows if row.leg.channel == "email"}
+    for delivery, mails in copies.items():
+        row = known.get(delivery)
+        if row is None:
+            yield Fault(False, delivery or "a message without our id", "arrived and belongs to no delivery")
+            continue
+        for mail in mails:
+            yield from _mail(mail, row)
+        if len(mails) - 1 > _unknowns(row.delivery):
+            yield Fault(
+                False, row.name, f"arrived {len(mails)} times with {_unknowns(row.delivery)} calls left unanswered"
+            )
+
+
+def _mail(mail: Mail, row: _Row) -> Iterator[Fault]:
+    address = row.person.email
+    if mail.envelope_to != address or mail.header_to != address:
+        yield Fault(False, row.name, f"went to {mail.envelope_to} (To: {mail.header_to}) instead of {address}")
+    wanted = row.person.language
+    if mail.language.partition("-")[0] != wanted:
+        yield Fault(False, row.name, f"calls its language {mail.language or 'nothing'}; {wanted} was due")
+    if mail.spoken != wanted:
+        yield Fault(False, row.name, f"is written in {mail.spoken or 'no language of ours'}; {wanted} was due")
+    if not mail.subject.strip():
+        yield Fault(False, row.name, "has no subject")
+    attempts = {f"att_{row.id.removeprefix('dlv_')}_{attempt['n']}" for attempt in row.delivery.get("attempts") or ()}
+    if mail.attempt not in attempts:
+        yield Fault(False, row.name, f"arrived as {mail.attempt or 'no attempt'}, which its timeline does not hold")
+
+
+def _revisions(log: SocketLog) -> Iterator[Fault]:
+    """A user's frames form one chain of revisions over all connections: no hole, nothing twice."""
+    at = 0
+    seen: set[tuple[str, int]] = set()
+    for frame in log.frames:
+        if frame.fresh:
+            if at:
+                yield Fault(False, f"socket of {log.user}", f"was sent back to the beginning from revision {at}")
+            at, seen = 0, set()
+        if frame.prev != at:
+            what = "a hole" if frame.prev > at else "a step back"
+            yield Fault(
+                frame.prev > at, f"socket of {log.user}", f"{what} in the revisions: {at} was followed by {frame.prev}"
+            )
+        for item, revision in frame.items:
+            if (item, revision) in seen:
+                yield Fault(False, f"socket of {log.user}", f"{item} came twice at revision {revision}")
+            seen.add((item, revision))
+        at = frame.revision
+    yield from (Fault(False, f"socket of {log.user}", text) for text in log.complaints)

@@ -1,0 +1,86 @@
+"""What does the example project promise, and how is it pointed at the run's own sandbox?
+
+The routes are read from ``ulak.toml`` here, with the standard library: the judge must not learn from
+the code under test what ought to have happened.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_ACCOUNT = re.compile(r"(?ms)^\[accounts\.mail\]\n.*?(?=^\[|^#|\Z)")
+
+MARKS = {"en": "You receive this because", "tr": "Bu iletiyi"}
+"""How the last paragraph of every email template begins: tells the languages apart without Ulak's help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One step of a route as the project states it; ``unless`` is ``seen``, ``read`` or empty."""
+
+    channel: str
+    after: float
+    unless: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One notification type as the project states it."""
+
+    category: str
+    klass: str
+    route: tuple[Leg, ...]
+
+
+def kinds(folder: Path) -> Mapping[str, Kind]:
+    """The types of a project folder, by name."""
+    stated = tomllib.loads((folder / "ulak.toml").read_text(encoding="utf-8"))
+    return {
+        name: Kind(
+            category=table["category"],
+            klass=table.get("class", "transactional"),
+            route=tuple(_leg(step) for step in table["route"]),
+        )
+        for name, table in stated["types"].items()
+    }
+
+
+def _leg(step: Mapping[str, str]) -> Leg:
+    return Leg(step["channel"], _seconds(step.get("after", "0s")), step.get("unless", ""))
+
+
+def _seconds(text: str) -> float:
+    return float(text[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
+
+
+def example() -> Path:
+    """Where the example project lies: in the source tree, or beside the installed package.
+
+    Raises ``FileNotFoundError`` when it is in neither place.
+    """
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "examples" / "github", package.parents[1] / "examples" / "github"):
+        if (folder / "ulak.toml").is_file():
+            return folder
+    message = "the example project examples/github is not part of this installation"
+    raise FileNotFoundError(message)
+
+
+def copy(source: Path, target: Path, smtp_port: int) -> None:
+    """Copy a project folder and point its account ``mail`` to a sandbox, with short waits."""
+    shutil.copytree(source, target)
+    config = target / "ulak.toml"
+    account = (
+        '[accounts.mail]\nchannel = "email"\nprovider = "smtp"\nhost = "127.0.0.1"\n'
+        f'port = {smtp_port}\ntls = "none"\nconcurrency = 8\ntimeout = "5s"\nreconcile_after = "2s"\n\n'
+    )
+    text, found = _ACCOUNT.subn(lambda _: account, config.read_text(encoding="utf-8"))
+    if found != 1:
+        message = f"{config} has no [accounts.mail]"
+        raise ValueError(message)
+    config.write_text(text, encoding="utf-8")

@@ -1,0 +1,56 @@
+"""What did the SMTP peer take, read back from its own log?
+
+The sandbox writes one JSON object a line for each message that it took, and never removes a double.
+Each message is parsed with the standard library alone, not with the code that built it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from email import policy
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+
+from ulak.cli.demonstration.evidence import Mail
+from ulak.cli.demonstration.project import MARKS
+
+
+def mails(log: Path) -> Iterator[Mail]:
+    """Every message in the sandbox's log, in the order of arrival."""
+    with log.open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row.get("channel", "email") == "email" and row.get("accepted", True):
+                yield read(row)
+
+
+def read(row: dict[str, Any]) -> Mail:
+    """One line of the log as a mail."""
+    raw = base64.b64decode(row["raw"])
+    message = BytesParser(EmailMessage, policy=policy.default).parsebytes(raw)
+    return Mail(
+        delivery=str(message.get("X-Ulak-Delivery", "")).strip(),
+        attempt=str(message.get("X-Ulak-Attempt", "")).strip(),
+        envelope_to=str(row["to"]).lower(),
+        header_to=parseaddr(str(message.get("To", "")))[1].lower(),
+        language=str(message.get("Content-Language", "")).strip(),
+        spoken=spoken(message),
+        subject=str(message.get("Subject", "")),
+    )
+
+
+def spoken(message: EmailMessage) -> str | None:
+    """The language of the closing paragraph, where text and HTML agree on one."""
+    heard = set()
+    for kind in ("plain", "html"):
+        part = message.get_body(preferencelist=(kind,))
+        if part is None:
+            continue
+        text = " ".join(part.get_content().split())
+        heard.add(next((language for language, mark in MARKS.items() if mark in text), None))
+    return heard.pop() if len(heard) == 1 else None

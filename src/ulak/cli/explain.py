@@ -1,0 +1,85 @@
+"""Why did a delivery, or everything that came of a notification, go as it did?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from ulak.cli.client import Client, connection_options, run
+
+
+@click.command("explain")
+@click.argument("identity", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print the node's timeline as it is.")
+@connection_options
+def command(*, identity: str, as_json: bool, url: str, key: str) -> None:
+    """Tell what was decided, tried and heard of ID (ntf_… or dlv_…), and why."""
+    kind = identity.partition("_")[0]
+    if kind not in {"ntf", "dlv"}:
+        raise click.UsageError("ID begins with ntf_ (a notification) or dlv_ (a delivery)")
+    path = f"/v1/{'notifications' if kind == 'ntf' else 'deliveries'}/{identity}/timeline"
+
+    async def ask(client: Client) -> Any:
+        return (await client.call("GET", path)).body
+
+    timeline = run(ask, url, key)
+    click.echo(json.dumps(timeline, indent=2) if as_json else "\n".join(told(timeline)))
+
+
+def told(timeline: Mapping[str, Any]) -> Iterator[str]:
+    """The timeline in lines for people: the notification, then each delivery with what happened in order."""
+    notification = timeline.get("notification")
+    if notification:
+        yield (
+            f"{notification['id']}  {notification['type']} ({notification.get('class', '?')}),"
+            f" accepted {notification.get('accepted_at', '?')}"
+        )
+        if notification.get("cancelled_at"):
+            yield f"  cancelled {notification['cancelled_at']}"
+    deliveries: Sequence[Mapping[str, Any]] = timeline.get("deliveries") or (
+        [timeline["delivery"]] if "delivery" in timeline else [timeline] if "channel" in timeline else []
+    )
+    if not deliveries:
+        yield "  no delivery: not planned yet, or nobody to reach"
+    for delivery in deliveries:
+        yield ""
+        yield from _delivery(delivery)
+
+
+def _delivery(delivery: Mapping[str, Any]) -> Iterator[str]:
+    reason = f" ({delivery['reason']})" if delivery.get("reason") else ""
+    yield f"{delivery['id']}  {delivery['channel']} to {delivery['user']}: {delivery['state']}{reason}"
+    decision = delivery.get("decision") or {}
+    if decision:
+        yield "  decided: " + ", ".join(f"{name}={_short(value)}" for name, value in decision.items())
+    yield from (f"  {when}  {what}" for when, what in sorted(_happened(delivery)))
+
+
+def _happened(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    words = {"planned_at": "planned", "due_at": "due", "settled_at": "settled", "delivered_at": "delivered"}
+    for name, word in (words | {"seen_at": "seen", "read_at": "read"}).items():
+        if delivery.get(name):
+            yield str(delivery[name]), word
+    for attempt in delivery.get("attempts") or ():
+        yield str(attempt["started_at"]), f"attempt {attempt['n']} by {attempt['account']}"
+        outcome = attempt.get("outcome")
+        if outcome is None:
+            yield str(attempt["reconcile_at"]), f"attempt {attempt['n']}: no answer; decided by then"
+            continue
+        blame = f", blame: {outcome['blame']}" if outcome.get("blame") else ""
+        retry = f", again {outcome['retry_at']}" if outcome.get("retry_at") else ""
+        detail = f": {outcome['detail']}" if outcome.get("detail") else ""
+        yield (
+            str(outcome["at"]),
+            f"attempt {attempt['n']} {outcome['kind']} ({outcome['reason']}{blame}){retry}{detail}",
+        )
+    for receipt in delivery.get("receipts") or ():
+        yield str(receipt["at"]), f"receipt: {receipt['kind']} from {receipt['source']}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:59] + "…"
