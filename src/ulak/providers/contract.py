@@ -46,7 +46,15 @@ class NoContent:
     """For channels whose provider discards everything (``noop``)."""
 
 
-Content = EmailContent | NoContent
+@dataclass(frozen=True, slots=True)
+class InboxContent:
+    """A rendered inbox item as JSON; ``watched`` when what the user does with it can stop a later step."""
+
+    json: str
+    watched: bool
+
+
+Content = EmailContent | InboxContent | NoContent
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,7 @@ class Message:
     target: str
     content: Content
     expires_at: datetime
+    tenant: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +93,18 @@ class HttpRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class InboxRequest:
+    """Put items into inboxes, in one transaction: (tenant, delivery id, content)."""
+
+    items: tuple[tuple[int, str, InboxContent], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class DiscardRequest:
     """Ask I/O for nothing at all (``noop``)."""
 
 
-Request = SmtpRequest | HttpRequest | DiscardRequest
+Request = SmtpRequest | HttpRequest | InboxRequest | DiscardRequest
 
 
 class Stage(StrEnum):
@@ -120,6 +136,11 @@ class HttpReply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The items of an ``InboxRequest`` are in their inboxes, each once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,15 +176,19 @@ class Refused:
     detail: str = ""
 
 
-Reply = SmtpReply | HttpReply | Discarded | Lost | Refused
+Reply = SmtpReply | HttpReply | Stored | Discarded | Lost | Refused
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the vendor can do; ``batch`` is the most messages of one request."""
+    """What the vendor can do; ``batch`` is the most messages of one request.
+
+    Without ``content`` nothing is rendered for it.
+    """
 
     channel: Channel
     batch: int = 1
+    content: bool = True
     idempotent: bool = False
     lookup: bool = False
 

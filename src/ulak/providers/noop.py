@@ -9,7 +9,7 @@ from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome, accepted, outcome
 from ulak.providers.contract import Capabilities, Discarded, DiscardRequest, Lost, Message, Phase, Reply, Row
 
-CAPABILITIES = Capabilities(channel=Channel.WEBHOOK, batch=500)
+CAPABILITIES = Capabilities(channel=Channel.WEBHOOK, batch=500, content=False)
 
 OUTCOMES: tuple[Row, ...] = (
     Row("discarded", Kind.ACCEPTED, "accepted", "Nothing was sent, as asked."),

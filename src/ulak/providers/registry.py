@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ulak.providers import noop
+from ulak.providers import inbox, noop
 from ulak.providers.contract import Provider
 from ulak.providers.email import smtp
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
+        "inbox": inbox,
         "noop": noop,
         "smtp": smtp,
     }

@@ -299,8 +299,10 @@ def _answer(entry: _Entry, result: Result | BaseException) -> None:
         if twin.done.done():
             continue
         if not isinstance(result, Accepted) or twin.row.fingerprint == entry.row.fingerprint:
-            repetition = result if not isinstance(result, Accepted) else Accepted(
-                result.id, result.recipients, result.problems, replayed=True
+            repetition = (
+                result
+                if not isinstance(result, Accepted)
+                else Accepted(result.id, result.recipients, result.problems, replayed=True)
             )
             twin.done.set_result(repetition)
         else:

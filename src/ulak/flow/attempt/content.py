@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from ulak.core.ids import external
+from ulak.core.loaded import Loaded
 from ulak.core.model import Channel
-from ulak.flow.attempt.model import Loaded
+from ulak.core.render import RenderError
 from ulak.io.postgres.attempting import Started
-from ulak.providers.contract import Content, NoContent, Provider
+from ulak.providers.contract import Content, InboxContent, NoContent, Provider
 
+_encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
@@ -26,4 +28,7 @@ def content_of(channel: Channel, provider: Provider, row: Started, loaded: Loade
     }
     if channel is Channel.EMAIL:
         return loaded.renderer.email(kind, row.locale, context)
-    raise NotImplementedError(f"no content is made for {channel}")
+    if channel is Channel.IN_APP:
+        item = loaded.renderer.in_app(kind, row.locale, context)
+        return InboxContent(_encode(item).decode(), any(step.unless for step in kind.route))
+    raise RenderError("no_content", f"no template speaks on {channel}")

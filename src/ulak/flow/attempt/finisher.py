@@ -21,9 +21,7 @@ log = logging.getLogger(__name__)
 class Finisher:
     """Writes results; one task, so that a lease ends only when all its results are written."""
 
-    def __init__(
-        self, pool: Pool, settings: Settings, failpoints: Failpoints | None = None
-    ) -> None:
+    def __init__(self, pool: Pool, settings: Settings, failpoints: Failpoints | None = None) -> None:
         self._pool = pool
         self._settings = settings
         self._failpoints = failpoints or NoFailpoints()

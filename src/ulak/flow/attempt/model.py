@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ulak.core.model import Account
-from ulak.core.project import Catalog
-from ulak.core.render import Renderer
 from ulak.io.postgres.attempting import Started
 from ulak.providers.contract import Provider, Reply, Request
 
@@ -33,22 +31,6 @@ class OpenPermits:
     async def permit(self, account: Account, calls: int) -> float:
         """Always at once."""
         return 0.0
-
-
-class Loaded(Protocol):
-    """A catalogue with its compiled templates."""
-
-    @property
-    def catalog(self) -> Catalog: ...
-    @property
-    def renderer(self) -> Renderer: ...
-
-
-class Catalogs(Protocol):
-    """Where a catalogue is found by tenant and version."""
-
-    async def get(self, tenant: int, version: int) -> Loaded:
-        """Load it once; raises ``KeyError`` when there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,13 +13,14 @@ from datetime import datetime, timedelta
 from ulak.core.aftermath import Course, Next, after_outcome
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.ids import attempt_id, external
-from ulak.core.model import Channel, Class, LANES, SOLO
+from ulak.core.loaded import Catalogs
+from ulak.core.model import LANES, SOLO, Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome, outcome
 from ulak.core.render import RenderError
 from ulak.core.states import SETTLED
 from ulak.flow.attempt.content import content_of
 from ulak.flow.attempt.finisher import Finisher
-from ulak.flow.attempt.model import Call, Catalogs, Clock, Lease, OpenPermits, Permits, Route, Settings
+from ulak.flow.attempt.model import Call, Clock, Lease, OpenPermits, Permits, Route, Settings
 from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -26,6 +28,14 @@ from ulak.io.postgres.pool import PINS, Pool
 from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
+
+
+Called = Callable[[str, dict[str, int], float], None]
+"""Told of each call: bulkhead, how often it meant what, seconds."""
+
+
+def _silent(bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
+    del bulkhead, kinds, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +51,15 @@ class Tools:
     permits: Permits = OpenPermits()
     failpoints: Failpoints = NoFailpoints()
     clock: Clock = time.monotonic
+    called: Called = _silent
 
 
 class Worker:
     """Sends by one account: for each lane its own slots, plus one slot for rows that are tried alone."""
 
-    def __init__(self, route: Route, tools: Tools) -> None:
+    def __init__(self, route: Route, tools: Tools, declared: Account | None = None) -> None:
         self.route = route
+        self.declared = declared or route.account
         self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
         self._tools = tools
         self._free = self._slots()
@@ -147,6 +159,9 @@ class Worker:
             results = [
                 self._result(call, row, outcome(Kind.UNKNOWN, "internal_error"), started_at) for row in call.rows
             ]
+        self._tools.called(
+            self.route.account.bulkhead, Counter(r.kind for r in results), self._tools.clock() - started_at
+        )
         self._tools.failpoints.hit("attempt.after_reply")
         self._tools.finisher.add(call.lease, results)
         self._free[call.lane] += len(call.rows)
@@ -176,9 +191,7 @@ class Worker:
             self._result(call, row, verdict, started_at) for row, verdict in zip(rows, outcomes, strict=True)
         ]
 
-    async def _messages(
-        self, call: Call, started_at: float
-    ) -> tuple[list[Result], dict[Started, Message]]:
+    async def _messages(self, call: Call, started_at: float) -> tuple[list[Result], dict[Started, Message]]:
         """Render each row; one that can't be rendered has its result already."""
         results: list[Result] = []
         messages: dict[Started, Message] = {}
@@ -197,6 +210,7 @@ class Worker:
                 target=row.target,
                 content=content,
                 expires_at=row.expires_at,
+                tenant=row.tenant,
             )
         return results, messages
 

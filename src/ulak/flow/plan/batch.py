@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import UUID
 
 import msgspec
 
 from ulak.core.ids import external
+from ulak.core.loaded import Loaded
 from ulak.core.model import Channel, User
 from ulak.core.plan import Facts, Planned, Policy, plan
 from ulak.core.project import Catalog
-from ulak.core.render import Renderer, RenderError
+from ulak.core.render import RenderError
 from ulak.core.work import PlanWork, unpack
 from ulak.io.postgres import planning
 from ulak.io.postgres.planning import Write
@@ -20,14 +21,6 @@ from ulak.io.postgres.pool import Connection
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A catalogue with its compiled templates."""
-
-    catalog: Catalog
-    renderer: Renderer
 
 
 _Pair = tuple[PlanWork, "User | str"]
@@ -103,9 +96,7 @@ def _writes(
         )
 
 
-def _item(
-    work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded
-) -> tuple[tuple[str, bool] | None, Planned]:
+def _item(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded) -> tuple[tuple[str, bool] | None, Planned]:
     """Render the inbox item of a delivery whose commit delivers it; a template's failure settles it."""
     if planned.channel is not Channel.IN_APP or planned.state != "accepted":
         return None, planned

@@ -7,13 +7,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES
 from ulak.core.work import CHUNK, PlanWork
-from ulak.flow.plan.batch import Loaded, plan_batch
+from ulak.flow.plan.batch import plan_batch
 from ulak.io.postgres import planning
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -23,13 +23,6 @@ log = logging.getLogger(__name__)
 
 Hint = Callable[[Sequence[tuple[int, str, int]]], None]
 """Told (tenant, user, top revision) of every inbox that a commit changed."""
-
-
-class Catalogs(Protocol):
-    """Where a catalogue is found by tenant and version."""
-
-    async def get(self, tenant: int, version: int) -> Loaded:
-        """Load it once; raises ``KeyError`` when there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +72,11 @@ class Planner:
         self._arrived = asyncio.Event()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def handed(self) -> int:
+        """Pieces of work that wait in this process."""
+        return len(self._handed)
 
     def room(self) -> int:
         """How many more pieces of work may be handed over."""

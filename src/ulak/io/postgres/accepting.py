@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from ulak.io.postgres.pool import Connection, Row
+from ulak.io.postgres.pool import Connection, Pool, Row
 from ulak.io.postgres.queries import load
 
 _sql = load("accept")
@@ -82,3 +82,8 @@ async def repeated(connection: Connection, keys: Sequence[tuple[int, bytes]]) ->
     """What earlier requests with these keys became, by position in ``keys``."""
     rows = await connection.fetch(_sql.repeated, [k[0] for k in keys], [k[1] for k in keys])
     return {row["ord"] - 1: row for row in rows}
+
+
+async def forget_keys(pool: Pool) -> None:
+    """Delete some of the idempotency records that are older than 7 days."""
+    await pool.execute(_sql.forget_keys)

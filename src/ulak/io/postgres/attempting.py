@@ -137,9 +137,7 @@ class Line:
             self.floors[bucket] = max(self.floors[bucket], seq)
 
 
-async def claim(
-    connection: Connection, line: Line, free: int, boot: int, lease: float, now: float
-) -> list[Row]:
+async def claim(connection: Connection, line: Line, free: int, boot: int, lease: float, now: float) -> list[Row]:
     """Lease up to ``free`` ready rows for ``lease`` seconds; ``now`` is the monotonic clock."""
     rooms = line.rooms(free, now)
     asked = [b for b in range(BUCKETS) if rooms[b] > 0]

@@ -81,9 +81,7 @@ async def members(connection: Connection, work: PlanWork) -> list[str]:
     """The user ids of one range of an audience, as of acceptance."""
     after = work.after or ""
     if work.audience == "topic":
-        rows = await connection.fetch(
-            _sql.topic_members, work.tenant, work.topic, after, work.upto, work.accepted_at
-        )
+        rows = await connection.fetch(_sql.topic_members, work.tenant, work.topic, after, work.upto, work.accepted_at)
     else:
         rows = await connection.fetch(_sql.all_members, work.tenant, after, work.upto, work.accepted_at)
     return [row["user_id"] for row in rows]
@@ -96,9 +94,7 @@ async def cut(connection: Connection, work: PlanWork, boot: int, size: int, page
     """
     after = work.after or ""
     if work.audience == "walk_topic":
-        rows = await connection.fetch(
-            _sql.topic_bounds, work.tenant, work.topic, after, work.accepted_at, size, pages
-        )
+        rows = await connection.fetch(_sql.topic_bounds, work.tenant, work.topic, after, work.accepted_at, size, pages)
     else:
         rows = await connection.fetch(_sql.all_bounds, work.tenant, after, work.accepted_at, size, pages)
     ends: list[str | None] = [row["user_id"] for row in rows]
@@ -132,7 +128,7 @@ async def park(connection: Connection, works: Sequence[PlanWork], boot: int, rea
 async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[int, str, int]]:
     """Insert everything that was decided; returns (tenant, user, new top revision) of each inbox touched."""
     items = [w for w in writes if w.item is not None]
-    tops, revisions = await _count_up(connection, items)
+    tops, revisions = await _count_up(connection, [(w.tenant, w.planned.user.id) for w in items])
     delivery_columns = _columns(
         [
             (
@@ -178,26 +174,34 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
 
 
 async def _count_up(
-    connection: Connection, items: Sequence[Write]
+    connection: Connection, owners: Sequence[tuple[int, str]]
 ) -> tuple[list[tuple[int, str, int]], list[int]]:
-    """Take the next revisions of each user; the revision of each item, in order."""
+    """Take the next revision of each item's owner; the new tops, and the revision of each item, in order."""
     counts: dict[tuple[int, str], int] = {}
-    for w in items:
-        key = (w.tenant, w.planned.user.id)
+    for key in owners:
         counts[key] = counts.get(key, 0) + 1
     if not counts:
         return [], []
-    rows = await connection.fetch(
-        _sql.count_up, [k[0] for k in counts], [k[1] for k in counts], list(counts.values())
-    )
+    rows = await connection.fetch(_sql.count_up, [k[0] for k in counts], [k[1] for k in counts], list(counts.values()))
     tops = [(row["tenant"], row["user_id"], row["revision"]) for row in rows]
     following = {(tenant, user): top - counts[tenant, user] for tenant, user, top in tops}
     revisions = []
-    for w in items:
-        key = (w.tenant, w.planned.user.id)
+    for key in owners:
         following[key] += 1
         revisions.append(following[key])
     return tops, revisions
+
+
+async def add_items(connection: Connection, items: Sequence[tuple[int, UUID, str, bool]]) -> list[tuple[int, str, int]]:
+    """Put later steps' items (tenant, delivery, content, watched) into inboxes, each once; returns the new tops."""
+    rows = await connection.fetch(_sql.missing_items, [i[0] for i in items], [i[1] for i in items])
+    tops, revisions = await _count_up(connection, [(row["tenant"], row["user_id"]) for row in rows])
+    added = [
+        (r["tenant"], r["user_id"], r["id"], revision, r["notification"], r["type"], *items[r["ord"] - 1][2:])
+        for r, revision in zip(rows, revisions, strict=True)
+    ]
+    await connection.execute(_sql.add_items, *_columns(added, 8))
+    return tops
 
 
 def _place(w: Write) -> tuple[int, str, int, int, UUID]:

@@ -134,3 +134,18 @@ WITH gone AS (
 )
 INSERT INTO dead_plans (tenant, notification, lane, audience, topic, after, upto, recipients, reason)
 SELECT gone.*, $3::text FROM gone RETURNING notification;
+
+-- name: missing_items
+-- Which of these deliveries have no inbox item yet, and whose they are.
+SELECT q.ord::int AS ord, d.tenant, d.user_id, d.id, d.notification, n.type
+FROM unnest($1::int[], $2::uuid[]) WITH ORDINALITY AS q (tenant, delivery, ord)
+JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
+JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification
+WHERE NOT EXISTS (SELECT 1 FROM inbox_items i WHERE i.tenant = d.tenant AND i.user_id = d.user_id AND i.id = d.id);
+
+-- name: add_items
+-- Inbox items of later steps.
+INSERT INTO inbox_items (tenant, user_id, id, revision, born, notification, type, content, watched)
+SELECT tenant, user_id, id, revision, revision, notification, type, content, watched
+FROM unnest($1::int[], $2::text[], $3::uuid[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bool[])
+     AS i (tenant, user_id, id, revision, notification, type, content, watched);

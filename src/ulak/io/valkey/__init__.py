@@ -1,0 +1,1 @@
+"""Valkey between nodes: hints only. Whatever is lost here is found again by comparing revisions."""

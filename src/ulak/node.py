@@ -1,0 +1,256 @@
+"""How is a node put together? The only place where things are wired.
+
+A node is one process with any of the roles ``api``, ``gateway`` and ``worker``. It keeps nothing: what
+it knows it reads from PostgreSQL, what it holds is leased.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+from ulak.core import failpoint
+from ulak.core.ids import new_id
+from ulak.core.loaded import Loaded
+from ulak.core.model import Account, Channel
+from ulak.flow.accept import Acceptor
+from ulak.flow.attempt import Finisher, Keeper, Route, Sender, Worker
+from ulak.flow.attempt import Settings as AttemptSettings
+from ulak.flow.attempt.worker import Tools
+from ulak.flow.plan import Planner
+from ulak.flow.plan.planner import Listeners
+from ulak.io.failpoint import KillAt
+from ulak.io.metrics import Metrics
+from ulak.io.outbound.discard import DiscardSender
+from ulak.io.postgres import attempting, nodes
+from ulak.io.postgres.accepting import forget_keys
+from ulak.io.postgres.catalogs import Catalogs
+from ulak.io.postgres.errors import EXPECTED
+from ulak.io.postgres.inbox_sender import InboxSender
+from ulak.io.postgres.pool import Pool
+from ulak.io.valkey.hints import Tops
+from ulak.providers.registry import PROVIDERS
+from ulak.settings import SettingError, Settings
+
+log = logging.getLogger(__name__)
+
+Hears = Callable[[Tops], None]
+
+_BEAT = 0.5
+_ALIVE = 5.0
+_FORGET = 600.0
+_INBOX = Account("inbox", "inbox", Channel.IN_APP, concurrency=1, timeout=5.0, reconcile_after=5.0)
+"""What later in_app steps are sent by; it needs no declaration."""
+
+
+def make_id() -> UUID:
+    """An id of now."""
+    return new_id(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def account_with_secrets(account: Account) -> Account:
+    """An account whose ``…_env`` settings are replaced by what those variables hold."""
+    settings: dict[str, object] = {}
+    for key, value in account.settings.items():
+        if not key.endswith("_env"):
+            settings[key] = value
+            continue
+        secret = os.environ.get(str(value))
+        if secret is None:
+            raise SettingError(f"accounts.{account.name}.{key}: the environment variable {value} is not set")
+        settings[key.removesuffix("_env")] = secret
+    return Account(
+        account.name,
+        account.provider,
+        account.channel,
+        account.concurrency,
+        account.timeout,
+        account.reconcile_after,
+        settings,
+    )
+
+
+class Node:
+    """The stages and doors of one process, from ``start`` to ``stop``."""
+
+    def __init__(self, settings: Settings, pool: Pool, boot: int) -> None:
+        self.settings = settings
+        self.pool = pool
+        self.boot = boot
+        self.catalogs = Catalogs(pool, Loaded.of)
+        points = failpoint.parse(settings.failpoints)
+        self.failpoints = KillAt(points) if points else failpoint.NoFailpoints()
+        self.metrics = Metrics(self._gauges)
+        self._workers: dict[str, Worker] = {}
+        self._retired: list[asyncio.Task[None]] = []
+        self._seen: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._attempt = AttemptSettings(lease=settings.lease_seconds)
+        self.finisher = Finisher(pool, self._attempt, self.failpoints)
+        self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()))
+        self.planner = Planner(
+            pool,
+            boot,
+            self.catalogs,
+            make_id,
+            Listeners(self._hint, self.keeper.wake, self.keeper.full),
+            failpoints=self.failpoints,
+        )
+        works = "worker" in settings.role_set
+        self.acceptor = Acceptor(
+            pool,
+            boot,
+            make_id,
+            handoff=self.planner.hand_over if works else None,
+            room=self.planner.room,
+            failpoints=self.failpoints,
+        )
+        self._hint_to: list[Hears] = []
+
+    # ------------------------------------------------------------------------------------- life
+
+    @classmethod
+    async def open(cls, settings: Settings, pool: Pool, *, owner: bool = False) -> Node:
+        """Register this start, let go of what a former self held, and load what is in force.
+
+        ``owner`` says that this process has just started the database, so that no other node can live.
+        """
+        name = settings.node or f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+        async with pool.transaction() as connection:
+            boot = await nodes.boot(connection, name, sorted(settings.role_set))
+            if owner:
+                await attempting.expire_all(connection)
+            else:
+                await attempting.expire_former(connection, name, boot)
+        node = cls(settings, pool, boot)
+        node._seen = await nodes.beat(pool, boot)
+        await node.catalogs.refresh()
+        return node
+
+    def start(self) -> None:
+        """Start the stages of this node's roles."""
+        self.acceptor.start()
+        self._tasks = [asyncio.create_task(self._beat_forever()), asyncio.create_task(self._forget_forever())]
+        if "worker" in self.settings.role_set:
+            self.planner.start()
+            self.finisher.start()
+            self._match_workers()
+            self.keeper.start()
+
+    async def stop(self) -> None:
+        """End in the order of the flow, so that nothing that was taken is dropped."""
+        await self.acceptor.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if "worker" in self.settings.role_set:
+            await self.planner.stop()
+            await self.keeper.stop()
+            await asyncio.gather(*(w.stop(self.settings.drain_seconds) for w in self._workers.values()))
+            await self.finisher.stop()
+        try:
+            await nodes.stop(self.pool, self.boot)
+        except EXPECTED as error:
+            log.warning("the stop could not be noted: %s", type(error).__name__)
+
+    def hears(self, listener: Hears) -> None:
+        """Tell this listener of every inbox that a commit of this process changes."""
+        self._hint_to.append(listener)
+
+    def _hint(self, tops: Tops) -> None:
+        for listener in self._hint_to:
+            listener(tops)
+
+    # ------------------------------------------------------------------------------------- upkeep
+
+    async def _beat_forever(self) -> None:
+        """Say that this node lives, and take over what others changed."""
+        while True:
+            await asyncio.sleep(_BEAT)
+            try:
+                seen = await nodes.beat(self.pool, self.boot)
+                if seen.get("catalogs") != self._seen.get("catalogs"):
+                    await self.catalogs.refresh()
+                    self._match_workers()
+                self._seen = seen
+            except EXPECTED as error:
+                log.warning("the heartbeat failed: %s", type(error).__name__)
+
+    async def _forget_forever(self) -> None:
+        """Delete idempotency records that are past their 7 days, a few thousand at a time."""
+        while True:
+            try:
+                await forget_keys(self.pool)
+            except EXPECTED as error:
+                log.warning("forgetting old idempotency keys failed: %s", type(error).__name__)
+            await asyncio.sleep(_FORGET)
+
+    def _match_workers(self) -> None:
+        """Have one worker for each account in force; an account that changed gets a new one."""
+        if "worker" not in self.settings.role_set:
+            return
+        wanted = {_INBOX.bulkhead: _INBOX}
+        wanted |= {a.bulkhead: a for loaded in self.catalogs.current.values() for a in loaded.catalog.accounts.values()}
+        for bulkhead, worker in list(self._workers.items()):
+            if wanted.get(bulkhead) != worker.declared:
+                del self._workers[bulkhead]
+                self._retired.append(asyncio.create_task(worker.stop(self.settings.drain_seconds)))
+        for bulkhead, account in wanted.items():
+            if bulkhead in self._workers:
+                continue
+            try:
+                route = self._route(account)
+            except (SettingError, ValueError) as error:
+                log.error("account %s is not in use: %s", account.name, error)
+                continue
+            worker = Worker(route, self._tools(), declared=account)
+            self._workers[bulkhead] = worker
+            worker.start()
+
+    def _tools(self) -> Tools:
+        return Tools(
+            pool=self.pool,
+            boot=self.boot,
+            catalogs=self.catalogs,
+            finisher=self.finisher,
+            settings=self._attempt,
+            jitter=random.random,
+            failpoints=self.failpoints,
+            called=self.metrics.called,
+        )
+
+    def _route(self, declared: Account) -> Route:
+        account = account_with_secrets(declared)
+        provider = PROVIDERS.get(account.provider)
+        if provider is None:
+            raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")
+        provider.check(account.settings)
+        if account.timeout + self._attempt.margin >= self._attempt.lease:
+            raise SettingError(
+                f"timeout {account.timeout:g} s leaves no margin in a lease of {self._attempt.lease:g} s: "
+                "shorten it, or raise ULAK_LEASE_SECONDS"
+            )
+        return Route(account, provider, self._sender(account))
+
+    def _sender(self, account: Account) -> Sender:
+        if account.provider == "noop":
+            return DiscardSender()
+        if account.provider == "inbox":
+            return InboxSender(self.pool, self._hint)
+        from ulak.io.outbound.smtp import SmtpSender
+
+        return SmtpSender(account)
+
+    def _gauges(self) -> dict[str, float]:
+        return {
+            "outcomes_written": self.finisher.written,
+            "outcomes_fenced": self.finisher.fenced,
+            "calls_unknown_after_crash": self.keeper.unknown,
+            "plan_work_handed": self.planner.handed,
+        }
