@@ -8,7 +8,7 @@ import click
 @click.command("openapi")
 @click.option("--markdown", is_flag=True, help="Print the reference page of the docs instead.")
 def command(*, markdown: bool) -> None:
-    """Print the OpenAPI 3.1 description of the HTTP API.
+    r"""Print the OpenAPI 3.1 description of the HTTP API.
 
     \b
     spec/openapi.json and docs/reference/http-api.md are its committed forms:

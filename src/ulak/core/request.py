@@ -33,6 +33,8 @@ B = TypeVar("B")
 _FIELD = re.compile(r"(?:required|unknown) field `(.*)`\Z", re.DOTALL)
 _Id = Annotated[str, Meta(min_length=1, max_length=values.MAX_ID)]
 
+_Time = Annotated[datetime, Meta(tz=True)]
+
 
 class Catalog(Protocol):
     """The part of the loaded project that a request is checked against."""
@@ -79,8 +81,8 @@ class NotificationBody(Struct, forbid_unknown_fields=True):
     data: dict[str, Any] = {}  # msgspec copies it
     channels: Annotated[list[Channel], Meta(min_length=1, max_length=len(Channel))] | None = None
     priority: Literal["critical", "transactional", "bulk"] | None = None
-    send_at: datetime | None = None
-    expires_at: datetime | None = None
+    send_at: _Time | None = None
+    expires_at: _Time | None = None
     collapse_key: _Id | None = None
     actor: _Id | None = None
     context: ContextBody | None = None
