@@ -58,13 +58,21 @@ clear_away() { # removes an environment, and nothing that is not one
 with_uv() { # --directory: the settings of some other project that the caller stands in are not ours
   uv=$(find_uv) || return
   usable || "$uv" venv --quiet --directory "$root" --python "$python" "$venv" || return
-  "$uv" pip sync --quiet --directory "$root" --require-hashes --python "$venv/bin/python" "$root/requirements/$need.txt"
+  set -- install -r                          # what somebody put into an environment of their own making stays
+  [ ! -s "$venv/ulak-stamp" ] || set -- sync # in one that we made, what is no longer required goes
+  "$uv" pip "$1" --quiet --directory "$root" --require-hashes --python "$venv/bin/python" ${2:+"$2"} "$root/requirements/$need.txt"
 }
 
 with_pip() {
   say "uv did not do it: trying plain pip, which takes a minute or two"
-  "$venv/bin/python" -m pip --version >/dev/null 2>&1 || { clear_away && "$python" -m venv "$venv"; } || return
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$root/requirements/$need.txt"
+  if "$python" -m pip --version >/dev/null 2>&1; then
+    usable || "$python" -m venv --without-pip "$venv" || return
+    set -- "$python" -m pip --python "$venv/bin/python"
+  else # an interpreter without pip may still have the one that venv brings
+    usable || "$python" -m venv "$venv" || return
+    set -- "$venv/bin/python" -m pip
+  fi
+  "$@" --quiet --disable-pip-version-check install --require-hashes -r "$root/requirements/$need.txt"
 }
 
 set_up() ( # a subshell: what it opens and exports ends with it
@@ -73,6 +81,7 @@ set_up() ( # a subshell: what it opens and exports ends with it
   exec 9>>"$boot/lock" # held until the last process with this descriptor ends, so a killed set-up leaves no lock behind
   "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 9>&9
   ! ready || return 0 # somebody else did it while we waited
+  [ "$(sed -n 1p "$venv/ulak-stamp" 2>/dev/null)" != dev ] || need=dev # development tools, once there, stay
   say "setting up $venv ($need) with $(version "$python")"
   usable || clear_away
   export UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-1}" # trust what pip and the system trust

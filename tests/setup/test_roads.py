@@ -105,6 +105,16 @@ def test_changed_requirements_are_installed(first: Path) -> None:
     assert run(first).stderr == ""
 
 
+def test_development_tools_stay_once_they_are_there(first: Path) -> None:
+    stamp = first / ".venv" / "ulak-stamp"
+    stamp.write_text(stamp.read_text().replace("run\n", "dev\n", 1))
+    with (first / "requirements" / "dev.txt").open("a") as file:
+        file.write("# changed\n")
+    assert_works(run(first))
+    assert stamp.read_text().startswith("dev\n")
+    assert (first / ".venv" / "bin" / "pytest").exists()
+
+
 def test_a_tree_that_was_moved_runs_its_own_code(tree: Path, tmp_path: Path) -> None:
     assert_works(run(tree))
     moved = tree.rename(tmp_path / "moved")
@@ -142,10 +152,13 @@ def test_plain_pip_does_where_uv_fails(tree: Path, tmp_path: Path) -> None:
 
 def test_an_environment_made_by_hand_is_kept(tree: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tree / ".venv"], check=True, timeout=120)
-    mark = tree / ".venv" / "mark"
-    mark.touch()
+    packages = next((tree / ".venv" / "lib").glob("python3*/site-packages"))
+    own = packages / "own-1.0.dist-info"
+    own.mkdir()
+    (own / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (own / "RECORD").write_text("own-1.0.dist-info/METADATA,,\nown-1.0.dist-info/RECORD,,\n")
     assert_works(run(tree))
-    assert mark.exists()
+    assert own.exists()
 
 
 def test_another_environment_can_be_named(tree: Path, tmp_path: Path) -> None:
@@ -171,10 +184,20 @@ def test_no_python_is_told(tree: Path, tmp_path: Path) -> None:
     assert_says(run(tree, ULAK_PYTHON="/bin/false"), "/bin/false")
 
 
+OFFLINE = {"PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
+
+
 def test_no_network_is_told(tmp_path: Path) -> None:
-    away = {"PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
-    result = run(copy_tree(tmp_path), UV_CACHE_DIR=str(tmp_path / "cache"), **away, **DEAD_PROXY)
+    result = run(copy_tree(tmp_path), UV_CACHE_DIR=str(tmp_path / "cache"), **OFFLINE, **DEAD_PROXY)
     assert_says(result, "could not install the requirements")
+
+
+def test_no_network_leaves_what_is_there(tree: Path) -> None:
+    assert_works(run(tree))
+    with (tree / "requirements" / "run.txt").open("a") as file:
+        file.write(f"no-such-package==1.0 --hash=sha256:{'0' * 64}\n")
+    assert_says(run(tree, **OFFLINE, **DEAD_PROXY), "could not install the requirements")
+    subprocess.run([tree / ".venv" / "bin" / "python", "-m", "ulak", "--version"], check=True, timeout=60)
 
 
 @pytest.fixture
