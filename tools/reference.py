@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ulak.core import project_page, states_page
+from ulak.core import project_page, session_page, states_page
 
 PAGES = {
     "docs/reference/states.md": states_page.page,
     "docs/reference/project-file.md": project_page.page,
+    "spec/socket.md": session_page.page,
 }
 
 

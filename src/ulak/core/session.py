@@ -1,0 +1,366 @@
+"""What does one end of a socket ``ulak.v1`` say and do, given what it hears?
+
+The server's side of the protocol without any I/O: text and events in, actions out. The shell carries
+the actions out, in order, and reports back.
+
+    receive()          a frame came               authenticated() / refused()   after Authenticate
+    page()             after Fetch                answered()                    after Mark, Acked, Refresh
+    hinted()           the inbox has moved        hold() / release()            the client reads slowly
+    tick()             time has passed            drain()                       this node goes away
+
+Rules:
+
+1. The first command is ``hello``; it decides whose inbox this is. The rest waits for ``welcome``.
+2. A client holds everything up to its revision. Each ``items`` or ``changed`` says between which two
+   revisions (``prev``, ``revision``) it tells all, so that a gap can't go unnoticed.
+3. Content is left out (``changed``) only for items that this connection is known to hold: born before a
+   moment at which it had reached the top. After a resume nothing is known, so items come whole.
+4. An ``ack`` covers only what was sent on this connection.
+5. One read of the inbox is under way at a time, and none while the client reads slowly: then the session
+   stays behind and goes on from its revision.
+
+The page ``spec/socket.md`` is made from the tables here and in ``session_commands``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from ulak.core.inbox import Item, Op, Page, full_text, join, must_restart, state_text
+from ulak.core.invalid import Invalid
+from ulak.core.session_commands import (
+    Ack,
+    Bad,
+    Bucket,
+    Close,
+    Command,
+    Hello,
+    Limits,
+    MarkItems,
+    Ping,
+    Presence,
+    Renew,
+    closing,
+    parse,
+    read_frame,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this JSON object; the shell may join several into an array."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Find out whose token this is, then call ``authenticated`` or ``refused``."""
+
+    token: str
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Read the user's inbox after this revision, then call ``page``."""
+
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acked:
+    """The client holds what was sent with revisions in (``after``, ``upto``]; then call ``answered``."""
+
+    after: int
+    upto: int
+    active: bool
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Write what the user did: for these items, or all that came up to a revision; then call ``answered``."""
+
+    op: Op
+    command: MarkItems
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """Check a new token of the same user, then call ``refreshed`` or ``answered`` with a code."""
+
+    token: str
+    command: Command
+
+
+Action = Send | Close | Authenticate | Fetch | Acked | Mark | Refresh
+
+
+class _At(Enum):
+    HELLO = auto()
+    TOKEN = auto()
+    FIRST_PAGE = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class Session:
+    """One connection's state. ``now`` is monotonic seconds, except token expiry, which is Unix time."""
+
+    def __init__(self, connection: str, now: float, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.connection = connection
+        self.active = False
+        self.sent = 0
+        self._at = _At.HELLO
+        self._hello_by = now + self.limits.hello_seconds
+        self._bucket = Bucket(self.limits, now)
+        self._hello = Hello(None, "")
+        self._user = ""
+        self._expires_at = float("inf")
+        self._epoch = ""
+        self._acked = 0
+        self._synced = 0
+        self._empty_at = 0
+        self._known = 0
+        self._fetching = False
+        self._behind = False
+        self._held_since: float | None = None
+        self._counted: tuple[int, int] | None = None
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more will be said."""
+        return self._at is _At.CLOSED
+
+    # ------------------------------------------------------------------------------------ what the client says
+
+    def receive(self, data: str | bytes, now: float) -> list[Action]:
+        """Take one frame."""
+        if self.closed:
+            return []
+        try:
+            commands = read_frame(data, self.limits)
+        except Invalid as error:
+            return self._close("too_big" if error.code == "too_big" else "bad_frame", error.message)
+        actions: list[Action] = []
+        for raw in commands:
+            actions += self._command(raw, now)
+            if actions and isinstance(actions[-1], Close):
+                break
+        return actions
+
+    def _command(self, raw: object, now: float) -> list[Action]:
+        if not self._bucket.take(now):
+            if self._bucket.exhausted:
+                return self._close("too_fast")
+            return [_error(parse(raw, self.limits).id, "rate_limited")]
+        command = parse(raw, self.limits)
+        if self._at is _At.HELLO:
+            return self._greet(command)
+        if isinstance(command, Bad):
+            return [_error(command.id, command.code)]
+        if isinstance(command, Hello):
+            return self._close("hello_twice")
+        if isinstance(command, Ping):
+            return [_frame("pong", {} if command.id is None else {"id": command.id})]
+        if self._at is not _At.OPEN:
+            return [_error(command.id, "not_ready")]
+        return self._do(command)
+
+    def _greet(self, command: Command) -> list[Action]:
+        if not isinstance(command, Hello):
+            return self._close("bad_hello", command.code if isinstance(command, Bad) else "hello comes first")
+        self._hello = command
+        self._at = _At.TOKEN
+        return [Authenticate(command.token, command.device)]
+
+    def _do(self, command: Command) -> list[Action]:
+        if isinstance(command, Presence):
+            self.active = command.active
+            return self.answered(command)
+        if isinstance(command, Renew):
+            return [Refresh(command.token, command)]
+        if isinstance(command, Ack):
+            return self._ack(command)
+        assert isinstance(command, MarkItems)
+        if command.up_to is not None and command.up_to > self.sent:
+            return [_error(command.id, "not_sent")]
+        return [Mark(command.op, command)]
+
+    def _ack(self, command: Ack) -> list[Action]:
+        if command.revision > self.sent:
+            return [_error(command.id, "not_sent")]
+        if command.revision <= self._acked:
+            return self.answered(command)
+        after, self._acked = self._acked, command.revision
+        return [Acked(after, command.revision, self.active, command)]
+
+    # ------------------------------------------------------------------------------------ what the shell reports
+
+    def authenticated(self, user: str, expires_at: float) -> list[Action]:
+        """The token of ``hello`` is good."""
+        if self._at is not _At.TOKEN:
+            return []
+        self._user, self._expires_at = user, expires_at
+        self._at = _At.FIRST_PAGE
+        return self._fetch(self._hello.since or 0)
+
+    def refused(self, *, expired: bool) -> list[Action]:
+        """The token of ``hello`` is not."""
+        return self._close("token_expired" if expired else "bad_token")
+
+    def refreshed(self, command: Command, expires_at: float) -> list[Action]:
+        """The new token is good."""
+        self._expires_at = expires_at
+        return self.answered(command)
+
+    def answered(self, command: Command, code: str | None = None) -> list[Action]:
+        """A command was carried out, or failed with this code."""
+        if self.closed or (command.id is None and code is None):
+            return []
+        return [_error(command.id, code) if code else _frame("ok", {"id": command.id})]
+
+    def page(self, page: Page) -> list[Action]:
+        """What a ``Fetch`` found."""
+        self._fetching = False
+        if self.closed:
+            return []
+        actions: list[Action] = []
+        if self._at is _At.FIRST_PAGE:
+            actions += self._welcome(page)
+        elif self._is_torn(page):
+            return self._close("resync")
+        if page.since > self.sent:
+            return actions + self._fetch(self.sent)
+        actions += self._tell(page)
+        if page.more or self._known > self.sent:
+            actions += self._fetch(self.sent)
+        return actions
+
+    def hinted(self, revision: int) -> list[Action]:
+        """Somebody says that the inbox has reached this revision."""
+        self._known = max(self._known, revision)
+        if self._at is not _At.OPEN or self._fetching or self._known <= self.sent:
+            return []
+        return self._fetch(self.sent)
+
+    def hold(self, now: float) -> None:
+        """The client reads more slowly than we write: stop telling."""
+        if self._held_since is None:
+            self._held_since = now
+
+    def release(self) -> list[Action]:
+        """All that was written has left: go on from where we stopped."""
+        self._held_since = None
+        behind, self._behind = self._behind, False
+        if not behind or self._fetching or self.closed:
+            return []
+        return self._fetch(self.sent if self._at is _At.OPEN else self._hello.since or 0)
+
+    def tick(self, now: float, unix: float) -> list[Action]:
+        """Close what has waited too long; call it about once a second."""
+        if self._at is _At.HELLO and now >= self._hello_by:
+            return self._close("hello_timeout")
+        if self._held_since is not None and now - self._held_since >= self.limits.slow_seconds:
+            return self._close("slow_consumer")
+        if unix >= self._expires_at:
+            return self._close("token_expired")
+        return []
+
+    def drain(self, retry_after: float) -> list[Action]:
+        """Send the client elsewhere; it waits ``retry_after`` seconds first."""
+        if self.closed:
+            return []
+        return [_frame("drain", {"retry_after": round(retry_after, 3)}), *self._close("draining")]
+
+    def fail(self) -> list[Action]:
+        """Something of ours broke."""
+        return self._close("internal")
+
+    # ------------------------------------------------------------------------------------ telling
+
+    def _welcome(self, page: Page) -> list[Action]:
+        full = must_restart(page, self._hello.since, self._hello.epoch)
+        self.sent = self._acked = 0 if full else self._hello.since or 0
+        self._empty_at = page.top if full else 0  # tombstones up to here are none of this client's
+        self._epoch = page.epoch
+        self._at = _At.OPEN
+        welcome = {
+            "connection": self.connection,
+            "user": self._user,
+            "revision": page.top,
+            "epoch": page.epoch,
+            "full": full,
+            "ping": self.limits.ping_seconds,
+        }
+        return [_frame("welcome", welcome), *self.answered(self._hello)]
+
+    def _is_torn(self, page: Page) -> bool:
+        """Whether the client may hold what is not true any more, and can't be told by going on."""
+        lost_removals = self.sent > 0 and page.oldest > max(self.sent, self._empty_at)
+        return page.epoch != self._epoch or page.top < self.sent or lost_removals
+
+    def _tell(self, page: Page) -> list[Action]:
+        actions: list[Action] = []
+        news = [item for item in page.items if item.revision > self.sent]
+        runs = self._runs(news)
+        for position, (op, texts, reaches) in enumerate(runs):
+            more = page.more or position < len(runs) - 1
+            actions.append(self._advance(op, texts, reaches, more=more))
+        if page.more:
+            return actions
+        if self.sent < page.top:  # the newest changes were tombstones that are purged by now
+            actions.append(self._advance("items", [], page.top, more=False))
+        self._synced = self.sent
+        if self._counted != (page.unread, page.unseen):
+            self._counted = (page.unread, page.unseen)
+            actions.append(_frame("count", {"unread": page.unread, "unseen": page.unseen, "revision": page.top}))
+        return actions
+
+    def _runs(self, news: list[Item]) -> list[tuple[str, list[str], int]]:
+        """Cut into runs of one kind and of bounded size, in order of revision."""
+        runs: list[tuple[str, list[str], int]] = []
+        size = 0
+        for item in news:
+            op = "changed" if item.born <= self._synced else "items"
+            text = state_text(item) if op == "changed" else full_text(item)
+            size += len(text)
+            if runs and runs[-1][0] == op and size <= self.limits.chunk:
+                runs[-1][1].append(text)
+                runs[-1] = (op, runs[-1][1], item.revision)
+            else:
+                runs.append((op, [text], item.revision))
+                size = len(text)
+        return runs
+
+    def _advance(self, op: str, texts: list[str], revision: int, *, more: bool) -> Send:
+        prev, self.sent = self.sent, revision
+        tail = f'"prev":{prev},"revision":{revision},"more":{"true" if more else "false"}}}'
+        return Send(f'{{"op":"{op}","items":{join(texts)},{tail}')
+
+    def _fetch(self, since: int) -> list[Action]:
+        if self._held_since is not None:
+            self._behind = True
+            return []
+        self._fetching = True
+        self._known = 0
+        return [Fetch(since)]
+
+    def _close(self, name: str, detail: str = "") -> list[Action]:
+        if self.closed:
+            return []
+        self._at = _At.CLOSED
+        return [closing(name, detail)]
+
+
+def _frame(op: str, members: Mapping[str, object]) -> Send:
+    return Send(json.dumps({"op": op, **members}, ensure_ascii=False, separators=(",", ":")))
+
+
+def _error(command: int | str | None, code: str) -> Send:
+    return _frame("error", {"code": code} if command is None else {"id": command, "code": code})
