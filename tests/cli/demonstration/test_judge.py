@@ -192,6 +192,7 @@ WRONG = {
     "no Content-Language": (mails(replace(GOOD, language="")), "calls its language nothing"),
     "a text in the wrong language": (mails(replace(GOOD, spoken="en")), "is written in en"),
     "text and HTML in two languages": (mails(replace(GOOD, spoken=None)), "no language of ours"),
+    "a malformed message": (mails(replace(GOOD, defects=("MissingHeaderBodySeparatorDefect",))), "is malformed"),
     "a message without a subject": (mails(replace(GOOD, subject=" ")), "no subject"),
     "an attempt that the timeline does not hold": (mails(replace(GOOD, attempt="att_e2_7")), "does not hold"),
     "an email in spite of an opt-out": (mails(GOOD, mail("m2", "mia", "en")), "although it was opted out of"),

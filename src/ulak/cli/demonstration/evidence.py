@@ -60,7 +60,8 @@ class SocketLog:
 class Mail:
     """One message that the SMTP peer took, as parsed back: ids from its headers, addresses, language.
 
-    ``spoken`` is the language that the text itself shows; ``None`` where it shows none.
+    ``spoken`` is the language that the text itself shows, ``None`` where it shows none; ``defects`` what
+    the parser had to forgive.
     """
 
     delivery: str
@@ -70,6 +71,7 @@ class Mail:
     language: str
     spoken: str | None
     subject: str
+    defects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

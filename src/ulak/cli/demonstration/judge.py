@@ -278,6 +278,8 @@ def _mail(mail: Mail, row: _Row) -> Iterator[Fault]:
         yield Fault(False, row.name, f"calls its language {mail.language or 'nothing'}; {wanted} was due")
     if mail.spoken != wanted:
         yield Fault(False, row.name, f"is written in {mail.spoken or 'no language of ours'}; {wanted} was due")
+    if mail.defects:
+        yield Fault(False, row.name, f"is malformed: {', '.join(mail.defects)}")
     if not mail.subject.strip():
         yield Fault(False, row.name, "has no subject")
     attempts = {f"att_{row.id.removeprefix('dlv_')}_{attempt['n']}" for attempt in row.delivery.get("attempts") or ()}

@@ -30,6 +30,8 @@ from ulak.io.embedded import postgres
 FUSE = 8.0
 """Seconds without a death after the traffic for it was answered: then the node is killed wherever it is."""
 
+TOKEN_SECONDS = 86_400
+
 Progress = Callable[[str, int, int], None]
 """Told the step's name, how much of it is done, and of how much (0: not known)."""
 
@@ -180,7 +182,7 @@ async def _introduce(client: Client, program: Program) -> dict[str, str]:
         if person.suppressed:
             gone = {"channel": "email", "address": person.email, "reason": "manual"}
             await patiently(client, "POST", "/v1/suppressions", body=gone)
-        answer, _ = await patiently(client, "POST", f"{path}/tokens", body={})
+        answer, _ = await patiently(client, "POST", f"{path}/tokens", body={"ttl": TOKEN_SECONDS})
         tokens[person.id] = answer.body["token"]
     for topic, members in program.topics.items():
         for member in members:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -25,14 +25,13 @@ def mails(log: Path) -> Iterator[Mail]:
     with log.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if row.get("channel", "email") == "email" and row.get("accepted", True):
+            if row["channel"] == "email":
                 yield read(row)
 
 
-def read(row: dict[str, Any]) -> Mail:
+def read(row: Mapping[str, Any]) -> Mail:
     """One line of the log as a mail."""
-    raw = base64.b64decode(row["raw"])
-    message = BytesParser(EmailMessage, policy=policy.default).parsebytes(raw)
+    message = BytesParser(EmailMessage, policy=policy.default).parsebytes(base64.b64decode(row["raw"]))
     return Mail(
         delivery=str(message.get("X-Ulak-Delivery", "")).strip(),
         attempt=str(message.get("X-Ulak-Attempt", "")).strip(),
@@ -41,6 +40,7 @@ def read(row: dict[str, Any]) -> Mail:
         language=str(message.get("Content-Language", "")).strip(),
         spoken=spoken(message),
         subject=str(message.get("Subject", "")),
+        defects=tuple(sorted({type(defect).__name__ for part in message.walk() for defect in _defects(part)})),
     )
 
 
@@ -54,3 +54,9 @@ def spoken(message: EmailMessage) -> str | None:
         text = " ".join(part.get_content().split())
         heard.add(next((language for language, mark in MARKS.items() if mark in text), None))
     return heard.pop() if len(heard) == 1 else None
+
+
+def _defects(part: Any) -> Iterator[Exception]:
+    yield from part.defects
+    for value in part.values():
+        yield from value.defects
