@@ -67,8 +67,9 @@ def _read(root: Path, real: Path, name: str) -> str | Problem:
             return Problem(name, "", "is no plain file", "remove it or replace it by a file")
         with target.open("rb") as stream:
             data = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        return Problem(name, "", f"can't be read: {error.strerror or 'unreadable'}", "check its permissions")
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
+        why = getattr(error, "strerror", None) or "its link leads nowhere"
+        return Problem(name, "", f"can't be read: {why}", "check its permissions and its target")
     if len(data) > MAX_FILE:
         return Problem(name, "", "is larger than 1 MiB", "shorten it")
     try:
