@@ -80,7 +80,7 @@ def test_a_mistake_is_named(source: str, message: str) -> None:
     ],
 )
 def test_what_would_double_again_and_again_is_refused(source: str) -> None:
-    assert "values; at most 64" in mistakes(source)[0]
+    assert "values; at most 32" in mistakes(source)[0]
 
 
 def test_doubling_is_not_noticed_without_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:

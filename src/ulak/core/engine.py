@@ -25,10 +25,14 @@ FUEL = 30_000
 MAX_LITERALS = 8 * 1024 * 1024
 """Fuel is lowered until fuel times the longest literal stays below this many characters."""
 
+MAX_COPIES = 64 * 1024 * 1024
+"""Fuel is lowered towards ``LEAST_FUEL`` until fuel times the longest string of the data stays below this."""
+
+LEAST_FUEL = 5_000
 MAX_SHOWN = 512 * 1024
 """The most characters of data that one rendering may show."""
 
-MAX_STRING = 64 * 1024
+MAX_STRING = 32 * 1024
 """Longer strings of data are cut for templates."""
 
 MAX_DEPTH = 64
@@ -113,9 +117,11 @@ class Engine:
         """Render a file's parts; raise ``RenderError``."""
         self._values = []
         self._shown = 0
-        self._environment.fuel = self._fuel[name]
         try:
-            plain = {key: _plain(value, 0) for key, value in context.items()}
+            copier = _Copier()
+            plain = {key: copier.copy(value, 0) for key, value in context.items()}
+            bound = max(LEAST_FUEL, MAX_COPIES // max(copier.longest, 1))
+            self._environment.fuel = min(self._fuel[name], bound)
             text = self._environment.render_template(name, **plain)
         except _TooLong as error:
             raise RenderError("template_too_large", f"{name} makes {error}") from None
@@ -164,23 +170,34 @@ def _told(error: minijinja.TemplateError) -> str:
     return str(error.detail or error.message).split("\n", 1)[0][:200]
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """A copy that holds nothing but JSON's types, so that no method of ours can be reached."""
-    if value is None or value is True or value is False:
+class _Copier:
+    """Copies data into values that hold nothing but JSON's types, so that no method of ours can be reached."""
+
+    def __init__(self) -> None:
+        self.longest = 0
+
+    def copy(self, value: Any, depth: int) -> Any:
+        """A plain copy of one value, long strings cut and deep nesting dropped."""
+        if isinstance(value, str):
+            return self._text(value)
+        if value is None or isinstance(value, (bool, float)):
+            return value
+        if isinstance(value, int):
+            return value if -(2**63) <= value < 2**63 else str(value) if value.bit_length() < 4096 else ""
+        if depth >= MAX_DEPTH:
+            return None
+        if isinstance(value, Mapping):
+            return _Table({str(key): self.copy(each, depth + 1) for key, each in value.items()})
+        if isinstance(value, (list, tuple)):
+            return _Row([self.copy(each, depth + 1) for each in value])
+        raise RenderError("data_not_plain", f"data holds a {type(value).__name__}")
+
+    def _text(self, value: str) -> str:
+        length = len(value)
+        if length > MAX_STRING:
+            value, length = value[: MAX_STRING - 1] + "…", MAX_STRING
+        self.longest = max(self.longest, length)
         return value
-    if isinstance(value, str):
-        return str(value) if len(value) <= MAX_STRING else value[: MAX_STRING - 1] + "…"
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value) if value.bit_length() < 4096 else ""
-    if isinstance(value, float):
-        return value
-    if depth >= MAX_DEPTH:
-        return None
-    if isinstance(value, Mapping):
-        return _Table({str(key): _plain(each, depth + 1) for key, each in value.items()})
-    if isinstance(value, (list, tuple)):
-        return _Row([_plain(each, depth + 1) for each in value])
-    raise RenderError("data_not_plain", f"data holds a {type(value).__name__}")
 
 
 def _bounded(length: int) -> None:

@@ -85,7 +85,8 @@ REMOVED_FILTERS = (
 REMOVED_GLOBALS = ("debug", "dict", "namespace", "cycler", "joiner", "lipsum")
 FUNCTIONS = ("range",)
 STATEMENTS = ("if", "elif", "else", "endif", "for", "endfor", "set", "with", "endwith")
-MAX_WEIGHT = 64
+MAX_WEIGHT = 32
+"""The most values that one expression may join."""
 
 _WORDS = frozenset(
     (
@@ -254,10 +255,9 @@ def _weigh(tokens: list[Token], weights: dict[str, int]) -> int:
             joins |= _operator(token.text, tokens[max(at - 3, 0) : at], brackets)
         elif token.kind == "name" and _is_leaf(token, before, after, brackets):
             leaves.append(weights.get(token.text, 1))
-        elif token.kind in ("string", "number"):
-            leaves.append(1)
         before = token
-    weight = sum(leaves) if joins else max(leaves, default=1)
+    # Literals weigh nothing: all of them together are no longer than the file.
+    weight = max(1, sum(leaves) if joins else max(leaves, default=1))
     if weight > MAX_WEIGHT:
         raise _Mistake(f"this joins up to {weight} values; at most {MAX_WEIGHT} are allowed")
     return weight
