@@ -13,6 +13,8 @@ import pytest
 from ulak.cli.demonstration import project
 from ulak.cli.demonstration.story import story
 from ulak.core import project as catalogue
+from ulak.core.model import Channel
+from ulak.core.render import Renderer
 
 EXAMPLE = project.example()
 EVENTS = Path(__file__).parents[4] / "shared" / "data" / "github-events.jsonl"
@@ -83,6 +85,26 @@ def test_every_template_takes_every_payload_missing_parts_and_nulls_included(und
                 actor=None,
             )
             assert shown.strip() or name.endswith("/url"), name
+
+
+@pytest.mark.parametrize(("asked", "language"), [("en", "en"), ("tr", "tr"), ("tr-TR", "tr"), (None, "en")])
+def test_every_payload_is_rendered_in_the_language_that_was_asked_for(asked: str | None, language: str) -> None:
+    catalog = catalogue.load({str(p.relative_to(EXAMPLE)): p.read_text() for p in EXAMPLE.rglob("*") if p.is_file()})
+    renderer = Renderer(catalog)
+    for event in _events():
+        known = catalog.types[event["event"]]
+        context = {
+            "data": event["payload"],
+            "user": {"id": "ada", "locale": asked},
+            "notification": {"id": "ntf_1", "type": known.name},
+            "actor": None,
+        }
+        if any(step.channel is Channel.EMAIL for step in known.route):
+            content = renderer.email(known, asked, context)
+            assert content.language == language
+            assert project.MARKS[language] in " ".join(content.text.split())
+            assert content.subject.strip()
+        assert renderer.in_app(known, asked, context).title.strip()
 
 
 def test_a_copy_differs_in_its_account_alone(tmp_path: Path) -> None:
