@@ -152,9 +152,7 @@ OWN: list[tuple[str, str, Any, int, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status", "code", "place"), OWN)
-async def test_bad_input_of_an_end_user(
-    method: str, path: str, body: Any, status: int, code: str, place: str
-) -> None:
+async def test_bad_input_of_an_end_user(method: str, path: str, body: Any, status: int, code: str, place: str) -> None:
     inbox = InboxDouble()
     problem(await call(api(inbox=inbox), method, path, body, token=USER), status, code, place)
     assert inbox.done == []

@@ -51,7 +51,7 @@ class TokenRing:
         key = self._signing.get(tenant)
         if key is None:
             await self._store.add_token_key(tenant, f"tk_{self._entropy(8).hex()}", self._entropy(32))
-            await self._refresh(0)
+            await self._refresh(-1)  # at once
             key = self._signing[tenant]
         now = int(self._clock().timestamp())
         return token.mint(key, user, seconds, now), datetime.fromtimestamp(now + seconds, UTC)

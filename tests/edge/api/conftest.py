@@ -1,0 +1,54 @@
+"""A door over a real database."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from tests.edge.api.harness import KEY, LOADED, NOW, WEAK, InboxDouble, deps
+from ulak.core.apikey import key_hash
+from ulak.core.ids import new_id
+from ulak.edge.api import Api
+from ulak.edge.api.tokens import TokenRing
+from ulak.flow.accept import Acceptor
+from ulak.io.postgres.keys import Key, Keys
+from ulak.io.postgres.operate import Operations
+from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.reads import Reads
+from ulak.io.postgres.suppressions import Suppressions
+from ulak.io.postgres.topics import Topics
+from ulak.io.postgres.users import Users
+
+
+@pytest.fixture
+async def served(database: Pool) -> AsyncIterator[Api]:
+    """Tenant 0 calls with KEY, tenant 1 with WEAK; both may do everything."""
+    await database.execute("INSERT INTO tenants (tenant, name) VALUES (1, 'other')")
+    store = Keys(database)
+    for tenant, text in enumerate((KEY, WEAK)):
+        await store.create(key_hash(text), Key(tenant, f"k{tenant}", frozenset({"*"}), None), "test")
+    millisecond = itertools.count(int(NOW.timestamp() * 1000))
+    acceptor = Acceptor(database, 1, lambda: new_id(next(millisecond), os.urandom(10)))
+    acceptor.start()
+    tick = itertools.count()
+    clock = cast(Any, lambda: float(next(tick)))
+    yield Api(
+        deps(
+            accept=acceptor,
+            reads=Reads(database),
+            operate=Operations(database),
+            users=Users(database),
+            topics=Topics(database),
+            suppressions=Suppressions(database),
+            keys=store,
+            tokens=TokenRing(store, lambda: NOW, clock, os.urandom),
+            inbox=InboxDouble(),
+            loaded=lambda tenant: LOADED,
+            monotonic=clock,
+        )
+    )
+    await acceptor.stop()
