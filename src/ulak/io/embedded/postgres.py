@@ -194,6 +194,7 @@ class RunningPostgres:
         if self._lock is None:
             return
         self._end_child(signal.SIGINT if fast else signal.SIGTERM, timeout)
+        self._clear_away()
         (self._plan.root / _RECORD).unlink(missing_ok=True)
         if self._socket.parent != self._plan.root:
             place.forget_short_directory(self._plan.root / _SHORT)
@@ -296,6 +297,14 @@ class RunningPostgres:
         if self._child is not None:
             self._exit_code = end(self._child, [(number, timeout), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0)])
             self._child = None
+
+    def _clear_away(self) -> None:
+        """End the workers of a postmaster that was killed; after a stop in good order there are none."""
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < cluster.PATIENCE:
+            if cluster.is_clear(self._plan.data, self._socket, waited=waited):
+                return
+            time.sleep(POLL_SECONDS)
 
     def _write_access_rules(self) -> None:
         """Only the user that we are may connect; roles by name before PostgreSQL 16, which first knows `all`."""

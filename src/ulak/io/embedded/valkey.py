@@ -88,6 +88,7 @@ class RunningValkey:
         self._lock: place.Lock | None = lock
         self._child: subprocess.Popen[bytes] | None = None
         self._max_memory = ""
+        self._recorded = False
 
     @property
     def url(self) -> str:
@@ -110,7 +111,7 @@ class RunningValkey:
         if self._child is None or self._child.poll() is not None:
             self._spawn()
             return False
-        return answers(self._socket)
+        return self._recorded or self._look()
 
     def stop(self) -> None:
         """Stop it and give up its lock."""
@@ -129,7 +130,7 @@ class RunningValkey:
         self._max_memory = max_memory
         self._spawn()
         limit = time.monotonic() + START_SECONDS
-        while not answers(self._socket):
+        while not self._look():
             code = self.poll()
             if code is not None or time.monotonic() > limit:
                 if self._child is not None:
@@ -138,8 +139,15 @@ class RunningValkey:
                 said = (log.read_text(errors="replace").splitlines() or ["nothing"])[-1]
                 raise EmbeddedError(f"Valkey did not start (code {code}). It said: {said}", f"{log} says more.")
             time.sleep(0.005)
-        if server := identify(self.pid):
-            place.write_record(self._root / _RECORD, server, self.url)
+
+    def _look(self) -> bool:
+        """Whether it answers; writes the record for others when it does."""
+        server = identify(self.pid)
+        if server is None or not answers(self._socket):
+            return False
+        place.write_record(self._root / _RECORD, server, self.url)
+        self._recorded = True
+        return True
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +160,7 @@ class RunningValkey:
     def _spawn(self) -> None:
         if self._child is not None:
             close(self._child)
+        self._recorded = False
         self._socket.unlink(missing_ok=True)  # of a dead one; ours is not yet there
         settings = {
             "port": "0",
