@@ -12,7 +12,7 @@ from typing import Any
 async def eventually(
     condition: Callable[[], Any | Awaitable[Any]], *, within: float = 10.0, every: float = 0.01, what: str = ""
 ) -> Any:
-    """Poll until ``condition`` is true and return its value; fails after ``within`` seconds, saying what was awaited."""
+    """Poll until ``condition`` is true and return its value; fails after ``within`` seconds, naming what it awaited."""
     end = time.monotonic() + within
     while True:
         value = condition()

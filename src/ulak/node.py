@@ -11,12 +11,9 @@ import logging
 import os
 import random
 import socket
-import time
 from collections.abc import Callable
-from uuid import UUID
 
 from ulak.core import failpoint
-from ulak.core.ids import new_id
 from ulak.core.loaded import Loaded
 from ulak.core.model import Account, Channel
 from ulak.flow.accept import Acceptor
@@ -28,10 +25,12 @@ from ulak.flow.plan.planner import Listeners
 from ulak.io.failpoint import KillAt
 from ulak.io.metrics import Metrics
 from ulak.io.outbound.discard import DiscardSender
+from ulak.io.outbound.smtp import SmtpSender
 from ulak.io.postgres import attempting, nodes
 from ulak.io.postgres.accepting import forget_keys
 from ulak.io.postgres.catalogs import Catalogs
 from ulak.io.postgres.errors import EXPECTED
+from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
 from ulak.io.valkey.hints import Tops
@@ -47,11 +46,6 @@ _ALIVE = 5.0
 _FORGET = 600.0
 _INBOX = Account("inbox", "inbox", Channel.IN_APP, concurrency=1, timeout=5.0, reconcile_after=5.0)
 """What later in_app steps are sent by; it needs no declaration."""
-
-
-def make_id() -> UUID:
-    """An id of now."""
-    return new_id(time.time_ns() // 1_000_000, os.urandom(10))
 
 
 def account_with_secrets(account: Account) -> Account:
@@ -83,6 +77,7 @@ class Node:
         self.settings = settings
         self.pool = pool
         self.boot = boot
+        self.new_id = Identities()
         self.catalogs = Catalogs(pool, Loaded.of)
         points = failpoint.parse(settings.failpoints)
         self.failpoints = KillAt(points) if points else failpoint.NoFailpoints()
@@ -98,17 +93,15 @@ class Node:
             pool,
             boot,
             self.catalogs,
-            make_id,
-            Listeners(self._hint, self.keeper.wake, self.keeper.full),
-            failpoints=self.failpoints,
+            self.new_id,
+            Listeners(self.hint, self.keeper.wake, self.keeper.full, self.failpoints),
         )
         works = "worker" in settings.role_set
         self.acceptor = Acceptor(
             pool,
             boot,
-            make_id,
-            handoff=self.planner.hand_over if works else None,
-            room=self.planner.room,
+            self.new_id,
+            handoff=self.planner if works else None,
             failpoints=self.failpoints,
         )
         self._hint_to: list[Hears] = []
@@ -163,7 +156,8 @@ class Node:
         """Tell this listener of every inbox that a commit of this process changes."""
         self._hint_to.append(listener)
 
-    def _hint(self, tops: Tops) -> None:
+    def hint(self, tops: Tops) -> None:
+        """Say that inboxes changed."""
         for listener in self._hint_to:
             listener(tops)
 
@@ -207,7 +201,7 @@ class Node:
             try:
                 route = self._route(account)
             except (SettingError, ValueError) as error:
-                log.error("account %s is not in use: %s", account.name, error)
+                log.error("account %s is not in use: %s", account.name, error)  # noqa: TRY400  # the message says it all
                 continue
             worker = Worker(route, self._tools(), declared=account)
             self._workers[bulkhead] = worker
@@ -242,9 +236,7 @@ class Node:
         if account.provider == "noop":
             return DiscardSender()
         if account.provider == "inbox":
-            return InboxSender(self.pool, self._hint)
-        from ulak.io.outbound.smtp import SmtpSender
-
+            return InboxSender(self.pool, self.hint)
         return SmtpSender(account)
 
     def _gauges(self) -> dict[str, float]:

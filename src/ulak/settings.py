@@ -80,9 +80,11 @@ class Settings:
 def _typed(name: str, value: object, default: object) -> object:
     kind = type(default)
     try:
-        if kind is str and not isinstance(value, str):
-            raise ValueError
-        return kind(value)  # type: ignore[call-arg]  # int, float and str take one
+        if kind is not str:
+            return kind(value)  # type: ignore[call-arg]  # int and float take one
+        if isinstance(value, str):
+            return value
     except (TypeError, ValueError):
-        noun = {int: "a whole number", float: "a number"}.get(kind, "a text")
-        raise SettingError(f"{name}={value!r} must be {noun}, such as {default!r}") from None
+        pass  # told below
+    noun = {int: "a whole number", float: "a number"}.get(kind, "a text")
+    raise SettingError(f"{name}={value!r} must be {noun}, such as {default!r}")

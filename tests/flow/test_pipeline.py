@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.flow.harness import accept, body, open_node, prepare, put_users, send, states
+from tests.flow.harness import body, open_node, prepare, put_users, send, states
 from tests.support import eventually
-from ulak.flow.accept import Accepted, Conflict
 from ulak.io.postgres.pool import Pool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg]

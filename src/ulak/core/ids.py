@@ -13,12 +13,20 @@ from uuid import UUID
 _EXTERNAL = re.compile(r"(ntf|dlv|att)_([0-9a-f]{32})\Z")
 
 
+_VERSION = 7 << 76
+_VARIANT = 2 << 62
+_RANDOM = (1 << 80) - 1 & ~(0xF << 76) & ~(0x3 << 62)
+
+
+def new_bytes(now_ms: int, entropy: bytes) -> bytes:
+    """The 16 bytes of a UUIDv7 from Unix milliseconds and 10 random bytes."""
+    value = (now_ms & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(entropy, "big") & _RANDOM | _VERSION | _VARIANT
+    return value.to_bytes(16, "big")
+
+
 def new_id(now_ms: int, entropy: bytes) -> UUID:
     """Make a UUIDv7 from Unix milliseconds and 10 random bytes."""
-    value = (now_ms & 0xFFFFFFFFFFFF) << 80 | int.from_bytes(entropy, "big")
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    return UUID(int=value)
+    return UUID(bytes=new_bytes(now_ms, entropy))
 
 
 def external(prefix: str, value: UUID) -> str:

@@ -60,9 +60,7 @@ _decode = msgspec.json.Decoder(list[str | _Inline]).decode
 
 def pack(recipients: Sequence[str | User]) -> list[str]:
     """Write recipients as JSON chunks: a stored user is its id, one known to this request only an object."""
-    plain: list[str | _Inline] = [
-        r if isinstance(r, str) else _Inline(r.id, r.email, r.phone, r.locale, r.timezone) for r in recipients
-    ]
+    plain = [r if isinstance(r, str) else _Inline(r.id, r.email, r.phone, r.locale, r.timezone) for r in recipients]
     return [_encode(plain[i : i + CHUNK]).decode() for i in range(0, len(plain), CHUNK)]
 
 

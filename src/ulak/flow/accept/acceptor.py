@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -38,6 +39,16 @@ class Settings:
     patience: float = 10.0
 
 
+class Handoff(Protocol):
+    """The planner of this process, which may plan what was committed a moment ago."""
+
+    def room(self) -> int:
+        """How many more pieces of work it takes."""
+
+    def hand_over(self, works: Sequence[PlanWork]) -> None:
+        """Take work that is leased to this process."""
+
+
 @dataclass(slots=True)
 class _Entry:
     row: Accepting
@@ -49,8 +60,8 @@ class _Entry:
 class Acceptor:
     """The accept stage of one node.
 
-    ``new_id`` makes ids in time order; ``handoff`` gives freshly committed work to the planner of this
-    process and ``room`` says how many pieces it has room for; without room the work waits in the table.
+    ``new_id`` makes ids in time order; without a ``handoff``, or when it has no room, work waits in the
+    table for whoever plans it.
     """
 
     def __init__(
@@ -59,8 +70,7 @@ class Acceptor:
         boot: int,
         new_id: Callable[[], UUID],
         *,
-        handoff: Callable[[Sequence[PlanWork]], None] | None = None,
-        room: Callable[[], int] = lambda: 0,
+        handoff: Handoff | None = None,
         settings: Settings | None = None,
         failpoints: Failpoints | None = None,
     ) -> None:
@@ -68,11 +78,11 @@ class Acceptor:
         self._boot = boot
         self._new_id = new_id
         self._handoff = handoff
-        self._room = room
         self._settings = settings or Settings()
         self._failpoints = failpoints or NoFailpoints()
         self._queue: deque[_Entry] = deque()
         self._arrived = asyncio.Semaphore(0)
+        self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -80,14 +90,16 @@ class Acceptor:
         self._tasks = [asyncio.create_task(self._flush_forever()) for _ in range(self._settings.flushers)]
 
     async def stop(self) -> None:
-        """Answer whoever waits, then end."""
+        """Take nothing more, store and answer whoever waits, then end.
+
+        A flusher is never cancelled: those whose group it stores would hear nothing of it.
+        """
+        self._stopping = True
+        for _ in self._tasks:
+            self._arrived.release()
+        await asyncio.gather(*self._tasks)
         while self._queue:
             await self._flush(self._take())
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for entry in self._queue:
-            _fail(entry, Unavailable("this node is stopping"))
 
     async def accept(self, tenant: int, request: AcceptRequest) -> Result:
         """Store one request; returns after the commit. Raises ``Unavailable`` when it can't be stored now."""
@@ -95,12 +107,14 @@ class Acceptor:
 
     async def accept_many(self, tenant: int, requests: Sequence[AcceptRequest]) -> list[Result]:
         """Store many; the results are in order. Raises ``Unavailable`` when any of them can't be stored now."""
+        if self._stopping:
+            raise Unavailable("this node is stopping")
         if len(self._queue) + len(requests) > self._settings.waiting:
             raise Unavailable("too many requests wait to be stored")
-        room = self._room()
+        room = 0 if self._handoff is None else self._handoff.room()
         entries = []
         for request in requests:
-            entry = self._entry(tenant, request, room > 0)
+            entry = self._entry(tenant, request, mine=room > 0)
             room -= len(entry.row.works)
             entries.append(entry)
         self._queue.extend(entries)
@@ -113,7 +127,7 @@ class Acceptor:
 
     # ------------------------------------------------------------------------------------- building
 
-    def _entry(self, tenant: int, ask: AcceptRequest, mine: bool) -> _Entry:
+    def _entry(self, tenant: int, ask: AcceptRequest, *, mine: bool) -> _Entry:
         request = ask.request
         works, count = _works(request)
         row = Accepting(
@@ -135,14 +149,14 @@ class Acceptor:
             problems=msgspec.json.encode(request.problems).decode() if request.problems else None,
             data=request.data,
             works=works,
-            mine=mine and self._handoff is not None and request.send_at is None,
+            mine=mine and request.send_at is None,
         )
         return _Entry(row, request, asyncio.get_running_loop().create_future())
 
     # ------------------------------------------------------------------------------------- flushing
 
     async def _flush_forever(self) -> None:
-        while True:
+        while not self._stopping:
             await self._arrived.acquire()
             while self._queue:
                 await self._flush(self._take())
@@ -171,7 +185,7 @@ class Acceptor:
             await self._store(group)
         except EXPECTED as error:
             await self._apart(group, error)
-        except Exception as error:  # noqa: BLE001  # answered to the callers and logged, not swallowed
+        except Exception as error:  # answered to the callers and logged, not swallowed
             log.exception("accepting a group failed")
             for entry in group:
                 _fail(entry, error)
@@ -221,7 +235,7 @@ class Acceptor:
             spent[entry.row.id] = position + 1
             ready.append(_work(entry, row, position))
         if ready:
-            self._handoff(ready)
+            self._handoff.hand_over(ready)
 
 
 # --------------------------------------------------------------------------------------------- helpers

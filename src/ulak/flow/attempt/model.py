@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ulak.core.model import Account
 from ulak.io.postgres.attempting import Started
-from ulak.providers.contract import Provider, Reply, Request
+from ulak.providers.contract import Provider, Reply
 
 
 class Sender(Protocol):
-    """Makes one kind of call."""
+    """Makes one kind of call; ``request`` is what its provider builds."""
 
-    async def send(self, request: Request, deadline: float) -> Reply:
+    async def send(self, request: Any, deadline: float) -> Reply:
         """Send within ``deadline`` seconds; failures of the way there are replies, not exceptions."""
+
+    async def close(self) -> None:
+        """Let go of what is kept open."""
 
 
 class Permits(Protocol):
@@ -30,6 +33,7 @@ class OpenPermits:
 
     async def permit(self, account: Account, calls: int) -> float:
         """Always at once."""
+        del account, calls
         return 0.0
 
 

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ulak.core.aftermath import Course, Next, after_outcome
@@ -48,8 +48,8 @@ class Tools:
     finisher: Finisher
     settings: Settings
     jitter: Callable[[], float]
-    permits: Permits = OpenPermits()
-    failpoints: Failpoints = NoFailpoints()
+    permits: Permits = field(default_factory=OpenPermits)
+    failpoints: Failpoints = field(default_factory=NoFailpoints)
     clock: Clock = time.monotonic
     called: Called = _silent
 
@@ -91,6 +91,7 @@ class Worker:
         await asyncio.gather(*self._loops, return_exceptions=True)
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience)
+        await self.route.sender.close()
 
     def wake(self, lane: int) -> None:
         """There may be ready rows in this lane."""

@@ -13,6 +13,7 @@ from ulak.core.loaded import Loaded
 from ulak.core.model import Channel, User
 from ulak.core.plan import Facts, Planned, Policy, plan
 from ulak.core.project import Catalog
+from ulak.core.reasons import Reason
 from ulak.core.render import RenderError
 from ulak.core.work import PlanWork, unpack
 from ulak.io.postgres import planning
@@ -102,8 +103,8 @@ def _item(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded) -> t
         return None, planned
     try:
         content = loaded.renderer.in_app(policy.type, planned.user.locale, context(work, planned.user))
-    except RenderError as error:
-        return None, replace(planned, state="failed", reason=error.reason)
+    except RenderError:
+        return None, replace(planned, state="failed", reason=Reason.RENDER_FAILED.value)
     return (_encode(content).decode(), policy.watched), planned
 
 

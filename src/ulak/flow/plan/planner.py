@@ -6,14 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES
 from ulak.core.work import CHUNK, PlanWork
-from ulak.flow.plan.batch import plan_batch
+from ulak.flow.plan.batch import Looks, plan_batch
 from ulak.io.postgres import planning
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -40,11 +40,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who hears of a commit: ``hint`` of inboxes, ``wake`` of (lane, bulkhead) with ready rows."""
+    """Who hears of a commit (``hint`` of inboxes, ``wake`` of (lane, bulkhead)), and who is asked before (``full``)."""
 
     hint: Hint
     wake: Callable[[set[tuple[int, str]]], None]
     full: Callable[[int, str], bool]
+    failpoints: Failpoints = field(default_factory=NoFailpoints)
 
 
 class Planner:
@@ -57,9 +58,7 @@ class Planner:
         catalogs: Catalogs,
         new_id: Callable[[], UUID],
         listeners: Listeners,
-        *,
         settings: Settings | None = None,
-        failpoints: Failpoints | None = None,
     ) -> None:
         self._pool = pool
         self._boot = boot
@@ -67,7 +66,7 @@ class Planner:
         self._new_id = new_id
         self._listeners = listeners
         self._settings = settings or Settings()
-        self._failpoints = failpoints or NoFailpoints()
+        self._failpoints = listeners.failpoints
         self._handed: deque[PlanWork] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
@@ -160,9 +159,9 @@ class Planner:
             elif works[0].audience.startswith("walk_"):
                 await self._cut(works[0])
             else:
-                await self._plan(works)
+                await self._plan(works, again=again or works[0].takes > 1)
         except EXPECTED as error:
-            await self._apart(works, error)
+            await self._apart(works, error, again=again)
         except Exception as error:  # noqa: BLE001  # logged, and the work stays in the table under its lease
             await self._apart(works, error)
 
@@ -187,12 +186,12 @@ class Planner:
         while await self.poll():
             pass
 
-    async def _plan(self, works: Sequence[PlanWork]) -> None:
+    async def _plan(self, works: Sequence[PlanWork], *, again: bool) -> None:
         catalogs = {(w.tenant, w.catalog): await self._catalogs.get(w.tenant, w.catalog) for w in works}
         async with self._pool.transaction(SENDING, PINS) as connection:
-            ours, ended = await planning.finish_work(connection, works, self._boot)
-            mine = [w for w in works if w.id in ours and w.id not in ended]
-            writes = await plan_batch(connection, mine, catalogs, self._new_id, self._listeners.full)
+            ours = await planning.finish_work(connection, works, self._boot)
+            looks = Looks(ours, self._new_id, self._listeners.full, again)
+            writes = await plan_batch(connection, [w for w in works if w.id in ours], catalogs, looks)
             tops = await planning.write(connection, writes) if writes else []
             self._failpoints.hit("plan.before_commit")
         self._failpoints.hit("plan.after_commit")

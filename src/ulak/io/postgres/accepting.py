@@ -42,9 +42,10 @@ class Accepting:
 
 
 async def store(connection: Connection, group: Sequence[Accepting], boot: int, lease: float) -> list[Row]:
-    """Store a group; returns a row (id, notification, boot, accepted_at,
-    expires_at) for each piece of work that is new, the pieces of one request in order.
+    """Store a group of requests in one transaction.
 
+    Returns a row (id, notification, boot, accepted_at, expires_at) for each piece of work that is new, the
+    pieces of one request in order.
     Work of a request with ``mine`` is leased to ``boot`` for ``lease`` seconds.
     """
     columns = list(

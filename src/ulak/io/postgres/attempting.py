@@ -75,15 +75,20 @@ class Result:
 
 
 _RESULT = tuple(Result.__dataclass_fields__)
+_ALL = 1 << 62
 
 
 class Line:
     """One lane of one bulkhead as this node sees it: which buckets have rows, and their floors.
 
+    Every claim asks all buckets, in turn: it begins behind the one that had its share last, and each
+    has room for its share of the free slots, so that no bucket waits for another to run dry.
+
     A floor rises to the highest sequence number that a claim returned, once every transaction that ran
-    at the time of that claim has ended: only such a transaction could still add a row below it. A row
-    that another node's claim had locked and then let go may lie below a floor, so the floors fall back
-    to zero every ``reset`` seconds. Losing a floor costs time, never a row.
+    at the time of that claim has ended (only such a transaction could still add a row below it) and a
+    later claim has seen all that they added. A row that another node's claim had locked and then let go
+    may lie below a floor, so the floors fall back to zero every ``reset`` seconds. Losing a floor costs
+    time, never a row.
     """
 
     def __init__(self, lane: int, bulkhead: str, reset: float = 10.0) -> None:
@@ -94,65 +99,72 @@ class Line:
         self._pending: list[tuple[int, int, int]] = []
         self._reset = reset
         self._reset_at = 0.0
-        self._turn = 0
+        self._first = 0
 
-    def rooms(self, free: int, now: float) -> list[int]:
-        """Share ``free`` slots: most to the buckets that had rows, a few, in turn, to ask the others."""
+    def rooms(self, free: int, now: float) -> list[tuple[int, int]]:
+        """Which buckets to ask, in order, and for how many rows each; the claim ends at ``free`` in all.
+
+        A bucket that had no more rows than its room gets a little, in case that this changed.
+        """
         if now >= self._reset_at:
             self._reset_at = now + self._reset
             self.floors = [0] * BUCKETS
             self._pending.clear()
-        hot = [b for b in range(BUCKETS) if self._hot[b]]
-        cold = [b for b in range(BUCKETS) if not self._hot[b]]
-        self._turn += 1
-        probes = min(len(cold), free // 8 or (self._turn % 2 if free == 1 else 1))
-        rooms = [0] * BUCKETS
-        for i in range(probes):
-            rooms[cold[(self._turn * probes + i) % len(cold)]] = 1
-        share, rest = divmod(free - probes, len(hot)) if hot else (0, 0)
-        for i, bucket in enumerate(hot):
-            rooms[bucket] = share + ((i + self._turn) % len(hot) < rest)
-        return rooms
+        hot = sum(self._hot) or BUCKETS
+        share, little = -(-free // hot), -(-free // BUCKETS)
+        order = [(self._first + i) % BUCKETS for i in range(BUCKETS)]
+        return [(b, share if self._hot[b] or hot == BUCKETS else little) for b in order]
 
-    def claimed(self, rows: Sequence[Row], rooms: Sequence[int]) -> None:
+    def claimed(self, rows: Sequence[Row], rooms: Sequence[tuple[int, int]], free: int) -> None:
         """Learn from what a claim returned."""
-        counts = [0] * BUCKETS
+        counts, highest = [0] * BUCKETS, [0] * BUCKETS
         for row in rows:
-            counts[row["bucket"]] += 1
-        for bucket in range(BUCKETS):
-            if rooms[bucket]:
-                self._hot[bucket] = counts[bucket] >= rooms[bucket]
-        if not any(self._hot):
-            self._hot = [True] * BUCKETS
-        if not rows:
-            return
+            bucket = row["bucket"]
+            counts[bucket] += 1
+            highest[bucket] = max(highest[bucket], row["seq"])
+        full = len(rows) >= free  # the buckets behind the last were not asked, and the last perhaps not to its end
+        for bucket, room in rooms:
+            if counts[bucket] >= room:
+                self._hot[bucket] = True
+            elif not full:
+                self._hot[bucket] = False
+                highest[bucket] = _ALL
+            if full and counts[bucket]:
+                self._first = (bucket + (counts[bucket] >= room)) % BUCKETS
+        if rows:
+            self._raise(rows, highest)
+
+    def _raise(self, rows: Sequence[Row], seen: Sequence[int]) -> None:
+        """Raise the floors, no further than this claim has ``seen`` all that there is."""
         xmin, xmax = rows[0]["xmin"], rows[0]["xmax"]
-        highest: dict[int, int] = {}
+        tops: dict[int, int] = {}
         for row in rows:
-            highest[row["bucket"]] = max(row["seq"], highest.get(row["bucket"], 0))
-        self._pending += [(xmax, bucket, seq) for bucket, seq in highest.items()]
-        passed = [p for p in self._pending if p[0] <= xmin]
-        self._pending = [p for p in self._pending if p[0] > xmin]
-        for _, bucket, seq in passed:
-            self.floors[bucket] = max(self.floors[bucket], seq)
+            tops[row["bucket"]] = max(row["seq"], tops.get(row["bucket"], 0))
+        waiting = []
+        for running, bucket, seq in self._pending:
+            if running <= xmin:
+                self.floors[bucket] = max(self.floors[bucket], min(seq, seen[bucket]))
+            if running > xmin or seen[bucket] < seq:
+                waiting.append((running, bucket, seq))
+        self._pending = waiting + [(xmax, bucket, seq) for bucket, seq in tops.items()]
 
 
 async def claim(connection: Connection, line: Line, free: int, boot: int, lease: float, now: float) -> list[Row]:
     """Lease up to ``free`` ready rows for ``lease`` seconds; ``now`` is the monotonic clock."""
     rooms = line.rooms(free, now)
-    asked = [b for b in range(BUCKETS) if rooms[b] > 0]
     rows = await connection.fetch(
         _sql.claim,
         line.lane,
         line.bulkhead,
-        asked,
-        [line.floors[b] for b in asked],
-        [rooms[b] for b in asked],
+        [bucket for bucket, _ in rooms],
+        [line.floors[bucket] for bucket, _ in rooms],
+        [room for _, room in rooms],
         boot,
         lease,
         line.lane >= SOLO,
+        free,
     )
-    line.claimed(rows, rooms)
+    line.claimed(rows, rooms, free)
     return rows
 
 
@@ -161,6 +173,7 @@ async def begin(
 ) -> tuple[list[Started], list[Row]]:
     """Insert the attempt rows that nothing forbids; returns what is to be sent, and what was stopped."""
     token = rows[0]["token"]
+    rows = list({(r["delivery"], r["n"]): r for r in rows}.values())
     judged = await connection.fetch(
         _sql.begin,
         token,
@@ -171,12 +184,21 @@ async def begin(
         account,
         reconcile_after,
     )
-    claimed = {r["delivery"]: r for r in rows}
-    started = [_started(token, claimed[j["delivery"]], j) for j in judged if j["started"]]
-    stopped = [j for j in judged if not j["started"]]
-    if not started:
+    allowed = [j for j in judged if j["verdict"] is None]
+    if allowed and allowed[0]["started"] != len(allowed):
+        allowed = await _own(connection, token, allowed)
+    if not allowed:
         await connection.execute(_sql.end_leases, [token])
-    return started, stopped
+    claimed = {(r["delivery"], r["n"]): r for r in rows}
+    stopped = [j for j in judged if j["verdict"] is not None]
+    return [_started(token, claimed[j["delivery"], j["n"]], j) for j in allowed], stopped
+
+
+async def _own(connection: Connection, token: int, rows: Sequence[Row]) -> list[Row]:
+    """Those rows whose attempt this lease inserted."""
+    keys = ([r["tenant"] for r in rows], [r["delivery"] for r in rows], [r["n"] for r in rows])
+    begun = {(r["delivery"], r["n"]) for r in await connection.fetch(_sql.begun, token, *keys)}
+    return [r for r in rows if (r["delivery"], r["n"]) in begun]
 
 
 def _started(token: int, row: Row, j: Row) -> Started:

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from ulak.core.project import Catalog, load as read_project
+from ulak.core.project import Catalog
+from ulak.core.project import load as read_project
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.queries import load
 

@@ -39,3 +39,6 @@ class InboxSender:
             return Lost(Phase.SENT, "database_lost", type(error).__name__)
         self._hint(tops)
         return Stored()
+
+    async def close(self) -> None:
+        """Nothing is kept open."""

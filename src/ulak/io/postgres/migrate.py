@@ -45,10 +45,11 @@ class Migration:
 
 def available() -> list[Migration]:
     """The files of this release, in order."""
-    found = []
-    for file in files("ulak.io.postgres.migrations").iterdir():
-        if match := _FILE.match(file.name):
-            found.append(Migration(int(match[1]), match[2], match[3], file.read_text(encoding="utf-8")))
+    found = [
+        Migration(int(match[1]), match[2], match[3], file.read_text(encoding="utf-8"))
+        for file in files("ulak.io.postgres.migrations").iterdir()
+        if (match := _FILE.match(file.name))
+    ]
     return sorted(found, key=lambda m: (m.number, m.phase == "post"))
 
 
@@ -58,12 +59,10 @@ async def migrate(pool: Pool, *, post: bool = False, migrations: Sequence[Migrat
     Raises ``MigrationError`` when an applied file has since been changed or the database is newer
     than this code.
     """
-    wanted = [m for m in (available() if migrations is None else migrations) if post or m.phase == "pre"]
-    done: list[str] = []
-    for migration in wanted:
-        if await _apply(pool, migration):
-            done.append(f"{migration.number:04}_{migration.name}.{migration.phase}")
-    await _refuse_newer(pool, wanted)
+    known = available() if migrations is None else migrations
+    wanted = [m for m in known if post or m.phase == "pre"]
+    done = [f"{m.number:04}_{m.name}.{m.phase}" for m in wanted if await _apply(pool, m)]
+    await _refuse_newer(pool, known)
     return done
 
 
@@ -93,11 +92,11 @@ async def _apply(pool: Pool, migration: Migration) -> bool:
         return True
 
 
-async def _refuse_newer(pool: Pool, wanted: Sequence[Migration]) -> None:
+async def _refuse_newer(pool: Pool, known: Sequence[Migration]) -> None:
     newest = await pool.fetchval("SELECT coalesce(max(number), 0) FROM migrations")
-    known = max((m.number for m in wanted), default=0)
-    if newest > known:
+    highest = max((m.number for m in known), default=0)
+    if newest > highest:
         raise MigrationError(
-            f"the database is at migration {newest:04}, this code knows {known:04} at most: start a newer Ulak, "
+            f"the database is at migration {newest:04}, this code knows {highest:04} at most: start a newer Ulak, "
             "or restore a backup made before the upgrade"
         )

@@ -13,7 +13,7 @@ from uuid import UUID
 from ulak.io.postgres.gate import FORBIDDING
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.queries import load
-from ulak.io.postgres.timing import redrive
+from ulak.io.postgres.timing import Chosen, redrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,5 @@ class Operations:
     ) -> int:
         """Put parked deliveries back to work; returns how many."""
         async with self._pool.transaction() as connection:
-            found = await redrive(
-                connection, tenant, deliveries=deliveries, reason=reason, channel=channel, limit=limit
-            )
+            found = await redrive(connection, tenant, Chosen(deliveries, channel, reason, limit))
         return len(found)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from ulak.core.plan import Facts, Planned, bucket
 from ulak.core.model import User
+from ulak.core.plan import Facts, Planned, bucket
 from ulak.core.work import PlanWork
 from ulak.io.postgres.pool import Connection
 from ulak.io.postgres.queries import load
@@ -38,10 +38,13 @@ async def take(connection: Connection, lane: int, limit: int, boot: int, lease: 
     return [PlanWork(**{name: row[name] for name in PlanWork.__slots__}) for row in rows]
 
 
-async def finish_work(connection: Connection, works: Sequence[PlanWork], boot: int) -> tuple[set[int], set[int]]:
-    """Remove the work rows under their lease: those still ours, and those of them not to be planned any more."""
+async def finish_work(connection: Connection, works: Sequence[PlanWork], boot: int) -> dict[int, str | None]:
+    """Remove the work rows under their lease; those still ours, and what its deliveries have already come to.
+
+    ``cancelled:by_caller`` and ``expired:too_late`` mean that nothing of it is to be sent.
+    """
     rows = await connection.fetch(_sql.finish_work, [w.id for w in works], boot)
-    return {r["id"] for r in rows}, {r["id"] for r in rows if r["cancelled"] or r["expired"]}
+    return {row["id"]: row["verdict"] for row in rows}
 
 
 async def facts(connection: Connection, users: Sequence[tuple[int, User | str]]) -> list[Facts]:
@@ -102,7 +105,7 @@ async def cut(connection: Connection, work: PlanWork, boot: int, size: int, page
     if more:
         held = await connection.fetchval(_sql.advance_walk, work.id, boot, ends[-1])
     else:
-        held = (await finish_work(connection, [work], boot))[0]
+        held = await finish_work(connection, [work], boot)
         ends.append(None)
     if not held:
         return False

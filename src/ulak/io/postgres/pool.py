@@ -33,13 +33,26 @@ PINS = "; ".join(
 class Connection(Protocol):
     """The part of asyncpg's connection that Ulak uses."""
 
-    async def execute(self, query: str, *args: object) -> str: ...
-    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None: ...
-    async def fetch(self, query: str, *args: object) -> list[Row]: ...
-    async def fetchrow(self, query: str, *args: object) -> Row | None: ...
-    async def fetchval(self, query: str, *args: object) -> Any: ...
-    async def prepare(self, query: str) -> Any: ...
-    def transaction(self) -> Any: ...
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement; its status."""
+
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
+        """Run a statement for each tuple of arguments."""
+
+    async def fetch(self, query: str, *args: object) -> list[Row]:
+        """All rows."""
+
+    async def fetchrow(self, query: str, *args: object) -> Row | None:
+        """The first row."""
+
+    async def fetchval(self, query: str, *args: object) -> Any:
+        """The first column of the first row."""
+
+    async def prepare(self, query: str) -> Any:
+        """A prepared statement."""
+
+    def transaction(self) -> Any:
+        """A block that commits at its end."""
 
 
 class _Connection(asyncpg.Connection):  # type: ignore[misc]  # asyncpg is untyped
@@ -86,7 +99,7 @@ class Pool:
     async def connection(self, timeout: float = 10.0) -> AsyncIterator[Connection]:
         """Borrow a connection; waits at most ``timeout`` seconds for a free one."""
         async with self._pool.acquire(timeout=timeout) as connection:
-            yield cast(Connection, connection)
+            yield cast("Connection", connection)
 
     @asynccontextmanager
     async def transaction(self, *first: str, timeout: float = 10.0) -> AsyncIterator[Connection]:
@@ -95,15 +108,15 @@ class Pool:
         ``first`` are parameterless statements that ride in the round trip of ``BEGIN``: a lock, pins.
         """
         async with self._pool.acquire(timeout=timeout) as raw:
-            connection = cast(Connection, raw)
-            await connection.execute("; ".join(("BEGIN", *first)))
+            connection = cast("Connection", raw)
             try:
+                await connection.execute("; ".join(("BEGIN", *first)))
                 yield connection
+                _check(await connection.execute("COMMIT"))
             except BaseException:
-                if not raw.is_closed():
+                if not raw.is_closed() and raw.is_in_transaction():
                     await connection.execute("ROLLBACK")
                 raise
-            await connection.execute("COMMIT")
 
     async def execute(self, query: str, *args: object) -> str:
         """Run one statement in a transaction of its own."""
@@ -124,3 +137,9 @@ class Pool:
         """Run one statement in a transaction of its own; the first column of its first row."""
         async with self.connection() as connection:
             return await connection.fetchval(query, *args)
+
+
+def _check(status: str) -> None:
+    """PostgreSQL answers the COMMIT of a failed transaction with ROLLBACK and no error."""
+    if status != "COMMIT":
+        raise asyncpg.InFailedSQLTransactionError("the transaction had failed; nothing was committed")

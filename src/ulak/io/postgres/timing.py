@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from ulak.io.postgres.pool import Connection
@@ -32,18 +33,18 @@ async def next_due(connection: Connection) -> float | None:
     return None if value is None else float(value)
 
 
-async def redrive(
-    connection: Connection,
-    tenant: int,
-    *,
-    deliveries: Sequence[UUID] | None = None,
-    reason: str | None = None,
-    channel: str | None = None,
-    limit: int = 500,
-    life: float = 86_400.0,
-) -> list[UUID]:
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which parked deliveries to redrive: those that fit all that is given, at most ``limit``."""
+
+    deliveries: Sequence[UUID] | None = None
+    channel: str | None = None
+    reason: str | None = None
+    limit: int = 500
+
+
+async def redrive(connection: Connection, tenant: int, chosen: Chosen, life: float = 86_400.0) -> list[UUID]:
     """Put parked deliveries of a tenant back to work, alive for at least ``life`` seconds."""
-    rows = await connection.fetch(
-        _sql.redrive, tenant, None if deliveries is None else list(deliveries), reason, channel, limit, life
-    )
+    ids = None if chosen.deliveries is None else list(chosen.deliveries)
+    rows = await connection.fetch(_sql.redrive, tenant, ids, chosen.reason, chosen.channel, chosen.limit, life)
     return [row["delivery"] for row in rows]

@@ -1,7 +1,8 @@
 -- name: claim
 -- Take ready rows of one lane and bulkhead, no more than there are free slots, and put them under one lease.
 -- Each tenant bucket has its own room, and its own floor: a sequence number below which nothing can be left,
--- so that rows deleted under a long-held snapshot are not walked over again (docs/decisions/0005).
+-- so that rows deleted under a long-held snapshot are not walked over again (docs/decisions/0005). Buckets are
+-- asked in the given order until the slots are full; a nested loop locks no row that it does not take.
 WITH picked AS (
     SELECT r.place FROM unnest($3::smallint[], $4::bigint[], $5::int[]) AS b (bucket, floor, room)
     CROSS JOIN LATERAL (
@@ -9,6 +10,7 @@ WITH picked AS (
         WHERE lane = $1::smallint AND bulkhead = $2::text AND bucket = b.bucket AND seq > b.floor
         ORDER BY seq LIMIT b.room FOR UPDATE SKIP LOCKED
     ) AS r
+    LIMIT $9::int
 ), taken AS (
     DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT place FROM picked))
     RETURNING bucket, seq, tenant, delivery, n, crashes, verdict
@@ -36,10 +38,11 @@ WITH held AS (
     SELECT q.tenant, q.delivery, q.n, d.notification, d.user_id, d.channel, d.target, d.category, d.class, d.locale,
            d.attempts, coalesce(d.due_at, d.planned_at) AS first_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
            CASE
-               WHEN d.state NOT IN ('pending', 'held', 'retrying', 'unknown') THEN 'stale'
+               WHEN a.n IS NOT NULL OR d.state NOT IN ('pending', 'held', 'retrying', 'unknown') THEN 'stale'
                WHEN q.verdict IS NOT NULL THEN q.verdict
                WHEN n.cancelled_at IS NOT NULL THEN 'cancelled:by_caller'
-               WHEN d.expires_at <= now() THEN 'expired:too_late'
+               WHEN d.expires_at <= now() THEN
+                   CASE WHEN d.state = 'unknown' THEN 'unresolved:no_answer' ELSE 'expired:too_late' END
                WHEN m.mask & d.unless <> 0 THEN
                    CASE WHEN m.mask & d.unless & 4 <> 0 THEN 'skipped:read' WHEN m.mask & d.unless & 2 <> 0 THEN 'skipped:seen'
                         WHEN m.mask & d.unless & 8 <> 0 THEN 'skipped:clicked' ELSE 'skipped:delivered' END
@@ -49,6 +52,7 @@ WITH held AS (
     FROM asked q
     JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
     JOIN notifications n ON n.tenant = d.tenant AND n.id = d.notification
+    LEFT JOIN attempts a ON a.tenant = q.tenant AND a.delivery = q.delivery AND a.n = q.n
     LEFT JOIN markers m ON m.tenant = d.tenant AND m.notification = d.notification AND m.user_id = d.user_id
     LEFT JOIN LATERAL (
         SELECT allowed FROM preferences p
@@ -66,7 +70,7 @@ WITH held AS (
     INSERT INTO attempts (tenant, delivery, n, token, account, reconcile_at)
     SELECT tenant, delivery, n, $1, $6::text, now() + $7::float8 * interval '1 second' FROM judged WHERE verdict IS NULL
     ON CONFLICT DO NOTHING
-    RETURNING tenant, delivery, n
+    RETURNING n
 ), stopped AS (
     UPDATE deliveries d
     SET state = split_part(j.verdict, ':', 1), reason = split_part(j.verdict, ':', 2), settled_at = now()
@@ -74,13 +78,19 @@ WITH held AS (
 )
 SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
        j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, now() AS now, j.verdict,
-       s.delivery IS NOT NULL AS started
-FROM judged j LEFT JOIN started s ON s.tenant = j.tenant AND s.delivery = j.delivery AND s.n = j.n;
+       (SELECT count(*) FROM started) AS started
+FROM judged j;
+
+-- name: begun
+-- Which of these attempts are this lease's own: asked only when another transaction inserted some meanwhile.
+SELECT a.delivery, a.n FROM unnest($2::int[], $3::uuid[], $4::smallint[]) AS q (tenant, delivery, n)
+JOIN attempts a ON a.tenant = q.tenant AND a.delivery = q.delivery AND a.n = q.n AND a.token = $1::bigint;
 
 -- name: finish
 -- Outcomes of calls, under their leases: append the outcome, fold the state, queue the next try, suppress,
--- park. A result whose lease is gone is fenced: nothing of it is written, and it is not returned. A state
--- that a receipt has meanwhile moved on is left alone.
+-- park. A result whose lease is gone is fenced: nothing of it is written, and it is not returned; nor is one
+-- whose outcome is there, because the answer to an earlier commit was lost. A state that a receipt has
+-- meanwhile moved on is left alone.
 WITH held AS (
     SELECT token FROM leases WHERE token = ANY ($1::bigint[]) ORDER BY token FOR SHARE
 ), r AS (
@@ -91,6 +101,7 @@ WITH held AS (
     ) AS q (token, tenant, delivery, n, kind, blame, reason, detail, vendor_id, state, state_reason, delay, counts,
             suppress, dead, lane, bulkhead, bucket, crashes, verdict, settled)
     JOIN held USING (token)
+    WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.tenant = q.tenant AND o.delivery = q.delivery AND o.n = q.n)
 ), written AS (
     INSERT INTO outcomes (tenant, delivery, n, kind, blame, reason, detail, vendor_id, retry_at)
     SELECT tenant, delivery, n, kind, blame, reason, detail, vendor_id, now() + delay * interval '1 second' FROM r

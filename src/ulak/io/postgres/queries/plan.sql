@@ -17,7 +17,8 @@ FROM taken t JOIN notifications n ON n.tenant = t.tenant AND n.id = t.notificati
 WITH gone AS (
     DELETE FROM plan_work WHERE id = ANY ($1::bigint[]) AND boot = $2::int RETURNING id, tenant, notification
 )
-SELECT gone.id, n.cancelled_at IS NOT NULL AS cancelled, n.expires_at <= now() AS expired
+SELECT gone.id, CASE WHEN n.cancelled_at IS NOT NULL THEN 'cancelled:by_caller'
+                     WHEN n.expires_at <= now() THEN 'expired:too_late' END AS verdict
 FROM gone JOIN notifications n ON n.tenant = gone.tenant AND n.id = gone.notification;
 
 -- name: topic_bounds

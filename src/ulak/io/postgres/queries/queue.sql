@@ -38,7 +38,7 @@ SELECT extract(epoch FROM min(due_at) - now())::float8 FROM (
 ) AS heads;
 
 -- name: redrive
--- Put parked deliveries back at the end of their queue, with the next attempt number.
+-- Put parked deliveries back at the end of their queue, with the next attempt number; one that crashed nodes alone.
 WITH chosen AS (
     SELECT tenant, delivery FROM dead
     WHERE tenant = $1::int AND ($2::uuid[] IS NULL OR delivery = ANY ($2)) AND ($3::text IS NULL OR reason = $3)
@@ -46,7 +46,7 @@ WITH chosen AS (
     ORDER BY tenant, delivery LIMIT $5::int FOR UPDATE SKIP LOCKED
 ), gone AS (
     DELETE FROM dead d USING chosen c WHERE d.tenant = c.tenant AND d.delivery = c.delivery
-    RETURNING d.tenant, d.delivery, d.n, d.lane, d.bulkhead
+    RETURNING d.tenant, d.delivery, d.n, d.lane, d.bulkhead, d.reason
 ), revived AS (
     UPDATE deliveries d SET state = 'retrying', reason = 'redriven', settled_at = NULL, attempts = 0,
            expires_at = greatest(d.expires_at, now() + $6::float8 * interval '1 second')
@@ -55,6 +55,7 @@ WITH chosen AS (
     INSERT INTO receipts (tenant, delivery, n, kind, source) SELECT tenant, delivery, n, 'redriven', 'api' FROM gone
 ), queued AS (
     INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n)
-    SELECT bulkhead, now(), lane % 10, tenant % 16, tenant, delivery, n + 1 FROM gone
+    SELECT bulkhead, now(), lane % 10 + CASE WHEN reason = 'crashed' THEN 10 ELSE 0 END, tenant % 16, tenant, delivery,
+           n + 1 FROM gone
 )
 SELECT delivery FROM gone;

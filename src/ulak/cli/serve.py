@@ -1,0 +1,157 @@
+"""How does a node run: one process, or several on one port, with or without a database of its own?
+
+With ``--processes N`` this process only supervises: it runs PostgreSQL and Valkey where they are not
+given, opens the port, and starts N nodes that share it. A node that dies is started again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import click
+
+from ulak import database
+from ulak.cli.common import plainly, settings
+from ulak.doors import run
+from ulak.io.embedded import valkey
+from ulak.logs import set_up
+from ulak.settings import Settings
+
+
+@click.command(help="Run a node: API, gateway and worker (all three unless ULAK_ROLES says otherwise).")
+@click.option("--host", default=None, help="Address to listen on.")
+@click.option("--port", default=None, type=int, help="Port to listen on; 0 for any free one.")
+@click.option("--project", default=None, type=click.Path(file_okay=False), help="Project folder to apply at start.")
+@click.option("--processes", default=None, type=click.IntRange(1, 64), help="Processes that share the port.")
+@click.option("--ready-json", is_flag=True, help="Print one line of JSON on standard output when ready.")
+@click.option("--fd", default=None, type=int, hidden=True, help="Listening socket handed over by the supervisor.")
+@plainly
+def command(
+    host: str | None, port: int | None, project: str | None, processes: int | None, *, ready_json: bool, fd: int | None
+) -> None:
+    """Run a node."""
+    wanted = settings(project, host=host, port=port, processes=processes)
+    set_up(wanted.log_level)
+    listener = socket.socket(fileno=fd) if fd is not None else listen(wanted)
+    base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
+    try:
+        if wanted.processes > 1:
+            _supervise(wanted, base, listener, ready_json=ready_json)
+        else:
+            run(replace(wanted, database_url=base.url), listener, base.owned, _ready(listener, ready_json=ready_json))
+    finally:
+        base.stop()
+
+
+def listen(wanted: Settings) -> socket.socket:
+    """Open the port before anything else starts, so that a port in use is told at once."""
+    listener = socket.socket(socket.AF_INET6 if ":" in wanted.host else socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((wanted.host, wanted.port))
+    except OSError as error:
+        listener.close()
+        where = f"{wanted.host}:{wanted.port}"
+        message = f"can't listen on {where}: {error.strerror}; choose another with --port or ULAK_PORT"
+        raise click.ClickException(message) from None
+    listener.listen(4096)
+    listener.setblocking(False)
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _ready:  # noqa: N801  # used like a function
+    """Tells the world that the node takes requests."""
+
+    def __init__(self, listener: socket.socket, *, ready_json: bool) -> None:
+        self._url = address(listener)
+        self._json = ready_json
+
+    def __call__(self) -> None:
+        if self._json:
+            click.echo(json.dumps({"ready": True, "url": self._url}))
+            sys.stdout.flush()
+        else:
+            click.echo(f"ulak listens on {self._url}", err=True)
+
+
+def _supervise(wanted: Settings, base: database.Database, listener: socket.socket, *, ready_json: bool) -> None:
+    """Keep N nodes running until told to stop."""
+    bus = None
+    environment = {**os.environ, "ULAK_DATABASE_URL": base.url, "ULAK_PROCESSES": "1"}
+    if not wanted.valkey_url:
+        bus = valkey.start(wanted.data_path / "valkey")
+        environment["ULAK_VALKEY_URL"] = bus.url
+    nodes: dict[int, subprocess.Popen[bytes]] = {}
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    tell = _ready(listener, ready_json=ready_json)
+    try:
+        for number in range(wanted.processes):
+            nodes[number] = _node(wanted, environment, listener, number)
+        _wait_ready(nodes)
+        tell()
+        while not stopping:
+            time.sleep(0.2)
+            if base.owned is not None:
+                base.owned.step()
+            for number, node in nodes.items():
+                if node.poll() is not None and not stopping:
+                    click.echo(f"node {number} ended with {node.returncode}; starting it again", err=True)
+                    nodes[number] = _node(wanted, environment, listener, number)
+    finally:
+        _end(nodes, wanted.drain_seconds)
+        if bus is not None:
+            bus.stop()
+
+
+def _node(
+    wanted: Settings, environment: dict[str, str], listener: socket.socket, number: int
+) -> subprocess.Popen[bytes]:
+    name = f"{wanted.node or socket.gethostname()}-{number}"
+    arguments = [sys.executable, "-m", "ulak", "serve", "--fd", str(listener.fileno()), "--ready-json"]
+    if wanted.project:
+        arguments += ["--project", wanted.project]
+    return subprocess.Popen(  # our own interpreter and arguments
+        arguments,
+        env={**environment, "ULAK_NODE": name, "ULAK_PARENT": str(os.getpid())},
+        pass_fds=[listener.fileno()],
+        stdout=subprocess.PIPE,
+    )
+
+
+def _wait_ready(nodes: dict[int, subprocess.Popen[bytes]]) -> None:
+    for number, node in nodes.items():
+        if node.stdout is None or not node.stdout.readline():
+            message = f"node {number} did not start; its message is above"
+            raise click.ClickException(message)
+
+
+def _end(nodes: dict[int, subprocess.Popen[bytes]], patience: float) -> None:
+    for node in nodes.values():
+        if node.poll() is None:
+            node.send_signal(signal.SIGTERM)
+    for node in nodes.values():
+        try:
+            node.wait(patience + 10)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()

@@ -1,0 +1,232 @@
+"""How do the doors of a node share one port, and how does a process run from its first to its last moment?
+
+Beside ``node`` (the stages) the other half of the wiring: API, gateway, bus, and the server they run in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import uvicorn
+import uvloop
+
+from ulak.core.inbox import Op, Page
+from ulak.core.loaded import Loaded
+from ulak.core.project import load
+from ulak.edge.api import Api, ApiDeps
+from ulak.edge.api.tokens import TokenRing
+from ulak.edge.gateway import Gateway, Hub
+from ulak.io.embedded.postgres import RunningPostgres
+from ulak.io.postgres import nodes
+from ulak.io.postgres.catalogs import apply
+from ulak.io.postgres.errors import EXPECTED
+from ulak.io.postgres.inbox import InboxStore
+from ulak.io.postgres.keys import Keys
+from ulak.io.postgres.migrate import migrate
+from ulak.io.postgres.operate import Operations
+from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.reads import Reads
+from ulak.io.postgres.suppressions import Suppressions
+from ulak.io.postgres.topics import Topics
+from ulak.io.postgres.users import Users
+from ulak.io.project import read_folder
+from ulak.io.valkey.hints import Tops, ValkeyHints
+from ulak.node import Node
+from ulak.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_EMPTY = {"ulak.toml": ""}
+_STEP = 1.0
+
+
+class _Inboxes:
+    """The inbox as the API needs it: the store, and the hub that knows when something new is there."""
+
+    def __init__(self, store: InboxStore, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+
+    async def page(self, tenant: int, user: str, since: int, limit: int) -> Page:
+        return await self._store.page(tenant, user, since, limit)
+
+    async def wait(self, tenant: int, user: str, since: int, seconds: float) -> None:
+        await self._hub.wait(tenant, user, since, seconds)
+
+    async def change(self, tenant: int, user: str, op: Op, ids: Sequence[UUID], up_to: int | None) -> int:
+        return await self._store.change(tenant, user, op, ids, up_to)
+
+
+class Doors:
+    """API and gateway of one node, on one port."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        wanted = node.settings
+        self.bus: ValkeyHints | None = None
+        keys = Keys(node.pool)
+        tokens = TokenRing(keys, _now, time.monotonic, os.urandom)
+        self._store = InboxStore(node.pool, node.hint)
+        self.hub = Hub(self._store)
+        node.hears(self.hub.hint)
+        if wanted.valkey_url:
+            self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint)
+            node.hears(self.bus.hint)
+        self._api: App = Api(self._deps(keys, tokens))
+        self._gateway: App = Gateway(self._store, tokens, self.hub)
+
+    def _deps(self, keys: Keys, tokens: TokenRing) -> ApiDeps:
+        node, pool = self._node, self._node.pool
+        empty = Loaded.of(load(_EMPTY))
+        origins = frozenset(filter(None, (o.strip() for o in node.settings.allow_origins.split(","))))
+        return ApiDeps(
+            accept=node.acceptor,
+            reads=Reads(pool),
+            operate=Operations(pool),
+            users=Users(pool),
+            topics=Topics(pool),
+            suppressions=Suppressions(pool),
+            inbox=_Inboxes(self._store, self.hub),
+            keys=keys,
+            tokens=tokens,
+            loaded=lambda tenant: node.catalogs.current.get(tenant, empty),
+            clock=_now,
+            monotonic=time.monotonic,
+            entropy=os.urandom,
+            metrics=node.metrics.text,
+            ready=self._ready,
+            origins=origins,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand each connection to its door."""
+        roles = self._node.settings.role_set
+        if scope["type"] == "http":
+            await self._api(scope, receive, send)
+        elif "gateway" in roles and scope["path"] == "/v1/socket":
+            await self._gateway(scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 4404, "reason": "the socket is at /v1/socket"})
+
+    async def _ready(self) -> str | None:
+        try:
+            await self._node.pool.fetchval("SELECT 1")
+        except EXPECTED as error:
+            return f"PostgreSQL does not answer ({type(error).__name__})"
+        return None
+
+    def start(self) -> None:
+        """Start what runs beside requests."""
+        self.hub.start()
+        if self.bus is not None:
+            self.bus.start()
+
+    async def stop(self) -> None:
+        """Stop it."""
+        await self.hub.stop()
+        if self.bus is not None:
+            await self.bus.stop()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which lets the gateway say goodbye before it closes sockets."""
+
+    def __init__(self, config: uvicorn.Config, doors: Doors, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._doors = doors
+        self._tell = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._tell()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._doors.hub.drain()
+        await super().shutdown(sockets)
+
+
+def run(wanted: Settings, listener: socket.socket, owned: RunningPostgres | None, ready: Callable[[], None]) -> None:
+    """Run a node until SIGTERM or SIGINT; call it in the main thread."""
+    # Long-lived batches of small objects: collecting the young generation each 700 of them costs a fifth of the CPU.
+    gc.set_threshold(20_000, 20, 50)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(wanted, listener, owned, ready))
+
+
+async def _run(
+    wanted: Settings, listener: socket.socket, owned: RunningPostgres | None, ready: Callable[[], None]
+) -> None:
+    pool = await Pool.open(wanted.database_url, size=wanted.pool_size, statement_cache=wanted.statement_cache)
+    try:
+        await migrate(pool)
+        if wanted.project:
+            await apply(pool, 0, load(read_folder(wanted.project)))
+        node = await Node.open(wanted, pool, owner=owned is not None and wanted.processes == 1)
+        doors = Doors(node)
+        node.start()
+        doors.start()
+        upkeep = asyncio.create_task(_upkeep(node, doors, owned))
+        try:
+            await _Server(_config(doors, wanted), doors, ready).serve(sockets=[listener])
+        finally:
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
+            await doors.stop()
+            await node.stop()
+    finally:
+        pool.terminate()
+
+
+async def _upkeep(node: Node, doors: Doors, owned: RunningPostgres | None) -> None:
+    """Look after the database that is ours, and know which nodes live."""
+    while True:
+        await asyncio.sleep(_STEP)
+        if owned is not None:
+            owned.step()
+        if doors.bus is not None:
+            try:
+                doors.bus.nodes(await nodes.alive(node.pool, 5.0))
+            except EXPECTED as error:
+                log.warning("which nodes live can't be read: %s", type(error).__name__)
+
+
+def _config(doors: Doors, wanted: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        doors,
+        loop="none",
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=16_384,
+        ws_ping_interval=25.0,
+        ws_ping_timeout=8.0,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(wanted.drain_seconds) or 1,
+        h11_max_incomplete_event_size=16_384,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+__all__ = ["Doors", "Tops", "run"]
