@@ -54,7 +54,7 @@ def text_refusal(text: bytes, *, eight_bit: bool) -> Refusal | None:
         return 554, "5.6.0 NUL"
     if not text.isascii() and (not eight_bit or not text.partition(b"\r\n\r\n")[0].isascii()):
         return 554, "5.6.1 eight-bit text that was not announced, or in the header"
-    if not lines_fit(text, TEXT_LINE + 1):
+    if not lines_fit(unstuffed(text), TEXT_LINE):
         return 554, "5.6.0 a line is longer than 998 octets"
     return None
 

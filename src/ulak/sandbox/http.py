@@ -79,7 +79,7 @@ class App:
             if method == "DELETE" and target in {"/faults", "/messages"}:
                 (self._book if target == "/faults" else self._record).clear()
                 return Answer(204, b"")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             return problem(400, "invalid", str(error))
         return problem(404, "not_found", "no such address")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from email import message_from_bytes
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message
 
@@ -47,7 +48,7 @@ def _decoded(value: object) -> str:
     flat = "".join(str(value).splitlines())
     try:
         return str(make_header(decode_header(flat)))
-    except (LookupError, ValueError):  # an unknown charset, or octets that are not of it
+    except (LookupError, ValueError, MessageError):  # an unknown charset, or octets that are not of it
         return flat
 
 

@@ -193,7 +193,7 @@ class SmtpSender:
         now = asyncio.get_running_loop().time()
         while self._idle:
             line = self._idle.pop()
-            if not line.client.is_connected or now - line.idle_since > self._idle_seconds:
+            if not line.client.is_connected or now - line.idle_since >= self._idle_seconds:
                 line.client.close()
                 continue
             line.fresh = False
