@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from ulak.core.ids import external
 from ulak.core.loaded import Loaded
 from ulak.core.model import Channel, User
-from ulak.core.plan import Facts, Planned, Policy, plan
+from ulak.core.plan import Planned, Policy, plan
 from ulak.core.project import Catalog
 from ulak.core.reasons import Reason
 from ulak.core.render import RenderError
@@ -27,38 +27,52 @@ _decode = msgspec.json.Decoder().decode
 _Pair = tuple[PlanWork, "User | str"]
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What a batch is decided by besides the database.
+
+    ``verdicts`` says by work id what has already stopped all of it; ``full`` which lanes of which
+    bulkheads take no more; ``again`` that users may have been reached by another part of the audience.
+    """
+
+    verdicts: Mapping[int, str | None]
+    new_id: Callable[[], UUID]
+    full: Callable[[int, str], bool]
+    again: bool
+
+
 async def plan_batch(
-    connection: Connection,
-    works: Sequence[PlanWork],
-    catalogs: Mapping[tuple[int, int], Loaded],
-    new_id: Callable[[], UUID],
-    full: Callable[[int, str], bool],
+    connection: Connection, works: Sequence[PlanWork], catalogs: Mapping[tuple[int, int], Loaded], looks: Looks
 ) -> list[Write]:
     """Decide everything for a batch inside the caller's transaction."""
-    pairs = await _recipients(connection, works)
+    pairs = await _recipients(connection, works, again=looks.again)
     if not pairs:
         return []
     known = await planning.facts(connection, [(work.tenant, user) for work, user in pairs])
-    ids = iter(new_id, None)
+    ids = iter(looks.new_id, None)
     policies = {work.id: _policy(work, catalogs[work.tenant, work.catalog].catalog) for work in works}
     writes: list[Write] = []
     for (work, _), facts in zip(pairs, known, strict=True):
+        policy = policies[work.id]
         loaded = catalogs[work.tenant, work.catalog]
-        writes.extend(_writes(work, policies[work.id], facts, loaded, ids, full))
+        writes.extend(_write(work, policy, planned, loaded, looks) for planned in plan(policy, facts, ids))
     return writes
 
 
-async def _recipients(connection: Connection, works: Sequence[PlanWork]) -> list[_Pair]:
-    """The users of each piece of work, without those whom another part of the audience has reached."""
+async def _recipients(connection: Connection, works: Sequence[PlanWork], *, again: bool) -> list[_Pair]:
+    """The users of each piece of work, without those whom another part of the audience has reached.
+
+    A list comes first and need not look, unless its planning has failed before.
+    """
     pairs: list[_Pair] = []
     shared: list[_Pair] = []
     for work in works:
         if work.audience == "list":
-            pairs += [(work, user) for user in unpack(work.recipients or "[]")]
+            (shared if again else pairs).extend((work, user) for user in unpack(work.recipients or "[]"))
         else:
             shared += [(work, user) for user in await planning.members(connection, work)]
     if shared:
-        keys = [(work.tenant, work.notification, str(user)) for work, user in shared]
+        keys = [(work.tenant, work.notification, u if isinstance(u, str) else u.id) for work, u in shared]
         reached = await planning.planned_before(connection, keys)
         pairs += [pair for position, pair in enumerate(shared) if position not in reached]
     return pairs
@@ -71,30 +85,26 @@ def _policy(work: PlanWork, catalog: Catalog) -> Policy:
     return Policy(kind, work.catalog, work.lane, accounts, only)
 
 
-def _writes(
-    work: PlanWork,
-    policy: Policy,
-    facts: Facts,
-    loaded: Loaded,
-    ids: Iterator[UUID],
-    full: Callable[[int, str], bool],
-) -> Iterator[Write]:
+def _write(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, looks: Looks) -> Write:
     kind = policy.type
-    for planned in plan(policy, facts, ids):
-        item, final = _item(work, policy, planned, loaded)
-        waits = final.delay > 0 or full(final.lane, final.bulkhead)
-        yield Write(
-            work.tenant,
-            work.notification,
-            kind.name,
-            kind.category,
-            kind.klass.value,
-            policy.resend,
-            work.expires_at,
-            final,
-            waits,
-            item,
-        )
+    verdict = looks.verdicts.get(work.id)
+    if verdict is not None and (planned.state == "accepted" or not planned.settled):
+        state, _, reason = verdict.partition(":")
+        planned = replace(planned, state=state, reason=reason, delay=0.0, settled=True)
+    item, final = _item(work, policy, planned, loaded)
+    waits = final.delay > 0 or looks.full(final.lane, final.bulkhead)
+    return Write(
+        work.tenant,
+        work.notification,
+        kind.name,
+        kind.category,
+        kind.klass.value,
+        policy.resend,
+        work.expires_at,
+        final,
+        waits,
+        item,
+    )
 
 
 def _item(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded) -> tuple[tuple[str, bool] | None, Planned]:

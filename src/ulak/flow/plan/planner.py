@@ -149,8 +149,11 @@ class Planner:
 
     # ------------------------------------------------------------------------------------- one batch
 
-    async def run(self, works: Sequence[PlanWork]) -> None:
-        """Plan a batch; on an error each piece of it alone; what fails alone waits for its lease to end."""
+    async def run(self, works: Sequence[PlanWork], *, again: bool = False) -> None:
+        """Plan a batch; on an error each piece of it alone; what fails alone twice waits for its lease to end.
+
+        ``again`` says that these were tried a moment ago.
+        """
         if not works:
             return
         try:
@@ -160,16 +163,15 @@ class Planner:
                 await self._cut(works[0])
             else:
                 await self._plan(works, again=again or works[0].takes > 1)
-        except EXPECTED as error:
-            await self._apart(works, error, again=again)
         except Exception as error:  # noqa: BLE001  # logged, and the work stays in the table under its lease
-            await self._apart(works, error)
+            await self._apart(works, error, again=again)
 
-    async def _apart(self, works: Sequence[PlanWork], error: BaseException) -> None:
+    async def _apart(self, works: Sequence[PlanWork], error: Exception, *, again: bool) -> None:
         meaning = trouble(error)
-        if len(works) > 1 and meaning is not Trouble.AWAY:
+        if (len(works) > 1 and meaning is not Trouble.AWAY) or (not again and meaning in (Trouble.DATA, Trouble.CLASH)):
+            # Perhaps another planner has reached a user of these by another part of the same audience.
             for work in works:
-                await self.run([work])
+                await self.run([work], again=True)
             return
         exc = error if meaning is Trouble.BUG else None
         log.error("planning of %d pieces failed: %s", len(works), type(error).__name__, exc_info=exc)
