@@ -12,6 +12,7 @@ import os
 import random
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 
 from ulak.core import failpoint
 from ulak.core.loaded import Loaded
@@ -59,15 +60,15 @@ def account_with_secrets(account: Account) -> Account:
         if secret is None:
             raise SettingError(f"accounts.{account.name}.{key}: the environment variable {value} is not set")
         settings[key.removesuffix("_env")] = secret
-    return Account(
-        account.name,
-        account.provider,
-        account.channel,
-        account.concurrency,
-        account.timeout,
-        account.reconcile_after,
-        settings,
-    )
+    return replace(account, settings=settings)
+
+
+def sandboxed(account: Account, smtp: str) -> Account:
+    """The same account, speaking to the sandbox at ``host:port`` with no secret of its own."""
+    if account.provider != "smtp":
+        return account
+    host, _, port = smtp.rpartition(":")
+    return replace(account, settings={"host": host, "port": int(port), "tls": "none"})
 
 
 class Node:
@@ -220,7 +221,8 @@ class Node:
         )
 
     def _route(self, declared: Account) -> Route:
-        account = account_with_secrets(declared)
+        sandbox = self.settings.sandbox_smtp
+        account = sandboxed(declared, sandbox) if sandbox else account_with_secrets(declared)
         provider = PROVIDERS.get(account.provider)
         if provider is None:
             raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")

@@ -11,13 +11,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import click
 
 from ulak import database
+from ulak.cli import children
 from ulak.cli.common import plainly, settings
 from ulak.doors import run
 from ulak.io.embedded import valkey
@@ -72,19 +73,17 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-class _ready:  # noqa: N801  # used like a function
-    """Tells the world that the node takes requests."""
+def _ready(listener: socket.socket, *, ready_json: bool) -> Callable[[], None]:
+    """What tells the world that the node takes requests."""
+    url = address(listener)
 
-    def __init__(self, listener: socket.socket, *, ready_json: bool) -> None:
-        self._url = address(listener)
-        self._json = ready_json
-
-    def __call__(self) -> None:
-        if self._json:
-            click.echo(json.dumps({"ready": True, "url": self._url}))
-            sys.stdout.flush()
+    def tell() -> None:
+        if ready_json:
+            click.echo(json.dumps({"ready": True, "url": url}))
         else:
-            click.echo(f"ulak listens on {self._url}", err=True)
+            click.echo(f"ulak listens on {url}", err=True)
+
+    return tell
 
 
 def _supervise(wanted: Settings, base: database.Database, listener: socket.socket, *, ready_json: bool) -> None:
@@ -127,15 +126,10 @@ def _node(
     wanted: Settings, environment: dict[str, str], listener: socket.socket, number: int
 ) -> subprocess.Popen[bytes]:
     name = f"{wanted.node or socket.gethostname()}-{number}"
-    arguments = [sys.executable, "-m", "ulak", "serve", "--fd", str(listener.fileno()), "--ready-json"]
+    arguments = ["serve", "--fd", str(listener.fileno()), "--ready-json"]
     if wanted.project:
         arguments += ["--project", wanted.project]
-    return subprocess.Popen(  # our own interpreter and arguments
-        arguments,
-        env={**environment, "ULAK_NODE": name, "ULAK_PARENT": str(os.getpid())},
-        pass_fds=[listener.fileno()],
-        stdout=subprocess.PIPE,
-    )
+    return children.start(arguments, {**environment, "ULAK_NODE": name}, [listener.fileno()])
 
 
 def _wait_ready(nodes: dict[int, subprocess.Popen[bytes]]) -> None:
@@ -150,8 +144,4 @@ def _end(nodes: dict[int, subprocess.Popen[bytes]], patience: float) -> None:
         if node.poll() is None:
             node.send_signal(signal.SIGTERM)
     for node in nodes.values():
-        try:
-            node.wait(patience + 10)
-        except subprocess.TimeoutExpired:
-            node.kill()
-            node.wait()
+        children.end(node, patience + 10)

@@ -1,0 +1,123 @@
+"""How does everything run on this machine with one command, and what does its user see first?
+
+PostgreSQL and the node live in this process's tree, the sandbox (which takes the place of every vendor)
+in a process of its own. The first start makes an API key and prints it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ulak import database
+from ulak.cli import children
+from ulak.cli.common import plainly, settings
+from ulak.cli.demonstration.project import example
+from ulak.cli.keys import create_key
+from ulak.cli.serve import address, listen
+from ulak.core.apikey import Scope
+from ulak.core.project import load
+from ulak.doors import run
+from ulak.io.postgres.catalogs import apply
+from ulak.io.postgres.keys import Keys
+from ulak.io.postgres.migrate import migrate
+from ulak.io.postgres.pool import Pool
+from ulak.io.project import read_folder
+from ulak.logs import set_up
+from ulak.settings import Settings
+
+_HERE = Path("ulak.toml")
+
+
+@click.command(help="Run everything on this machine; vendors are replaced by the sandbox, so nothing leaves it.")
+@click.option("--port", default=None, type=int, help="Port of the API; 0 for any free one.")
+@click.option("--mail-port", default=8025, show_default=True, help="Port of the mailbox page; 0 for any free one.")
+@click.option("--project", default=None, type=click.Path(file_okay=False), help="Project folder; default: this one.")
+@plainly
+def command(port: int | None, mail_port: int, project: str | None) -> None:
+    """Run the development stack."""
+    folder = project or (str(Path.cwd()) if _HERE.is_file() else str(example()))
+    wanted = settings(folder, port=port)
+    if "ULAK_DATA_DIR" not in os.environ and not wanted.data_dir:
+        wanted = replace(wanted, data_dir=_data_folder())
+    set_up("warning")
+    load(read_folder(folder))  # what is wrong with it is told before anything starts
+    listener = listen(wanted)
+    mailbox = children.start(["sandbox", "--smtp-port", "0", "--http-port", str(mail_port)])
+    base = None
+    try:
+        where = _mailbox(mailbox.stdout.readline() if mailbox.stdout else b"", mail_port)
+        base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
+        ready = replace(wanted, database_url=base.url, sandbox_smtp=f"127.0.0.1:{where['smtp_port']}", node="dev")
+        key = asyncio.run(_prepare(ready))
+        run(ready, listener, base.owned, lambda: _welcome(ready, address(listener), str(where["url"]), key))
+    finally:
+        children.end(mailbox)
+        if base is not None:
+            base.stop()
+
+
+def _data_folder() -> str:
+    """Beside the user's project; for root where PostgreSQL's own account can reach it."""
+    return ".ulak" if os.getuid() else "/var/lib/ulak/dev"
+
+
+def _mailbox(line: bytes, port: int) -> dict[str, object]:
+    if not line:
+        message = f"the sandbox did not start; is port {port} taken? Choose another with --mail-port"
+        raise click.ClickException(message)
+    answer: dict[str, object] = json.loads(line)
+    return answer
+
+
+async def _prepare(wanted: Settings) -> str | None:
+    """Schema, project, and at the very first start a key; returns the key's text then, and never again."""
+    pool = await Pool.open(wanted.database_url, size=2, statement_cache=wanted.statement_cache)
+    try:
+        await migrate(pool)
+        await apply(pool, 0, load(read_folder(wanted.project)))
+        if await Keys(pool).list(0):
+            return None
+        return await create_key(pool, 0, "dev", frozenset({Scope.ALL.value}))
+    finally:
+        await pool.close()
+
+
+def _welcome(wanted: Settings, url: str, mailbox: str, key: str | None) -> None:
+    """Every address, the key, and the next command to paste."""
+    shown = key or "$ULAK_API_KEY"
+    catalog = load(read_folder(wanted.project))
+    kind = "issues" if "issues" in catalog.types else next(iter(catalog.types), "your_type")
+    to = '{"user": {"id": "ada", "email": "ada@example.com", "locale": "en"}}'
+    data = '{"action": "opened", "issue": {"number": 1, "title": "Hello", "html_url": "https://example.com/1"}}'
+    lines = [
+        "",
+        "Ulak runs in development: every vendor is the sandbox, nothing leaves this machine.",
+        "",
+        f"  API        {url}/v1      manual {url}/docs",
+        f"  socket     {url.replace('http', 'ws', 1)}/v1/socket",
+        f"  mailbox    {mailbox}",
+        f"  project    {wanted.project}  ({len(catalog.types)} types)",
+        f"  data       {Path(wanted.data_dir or wanted.data_path).resolve()}",
+    ]
+    if key is None:
+        lines.append("  API key    printed at the first start; another one: ./ulak.sh keys create")
+    else:
+        lines.append(f"  API key    {key}   (shown this once)")
+    lines += [
+        "",
+        "Send a first notification, then look into the mailbox:",
+        "",
+        f"curl -sS {url}/v1/notifications -H 'Authorization: Bearer {shown}' \\"
+        if key
+        else f'curl -sS {url}/v1/notifications -H "Authorization: Bearer {shown}" \\',
+        f'  -H \'Content-Type: application/json\' -d \'{{"type": "{kind}", "to": [{to}], "data": {data}}}\'',
+        "",
+        "Ctrl-C ends it; what was accepted is kept.",
+    ]
+    click.echo("\n".join(lines))
