@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -66,10 +67,9 @@ def template_url(server: postgres.RunningPostgres) -> str:
     return asyncio.run(build())
 
 
-@pytest.fixture
-def database_url(server: postgres.RunningPostgres, template_url: str) -> Iterator[str]:
-    """A fresh, migrated database of the test's own."""
-    del template_url
+@contextmanager
+def _fresh(server: postgres.RunningPostgres) -> Iterator[str]:
+    """A copy of the template; its log is written, because copying files costs two checkpoints."""
     name = f"t_{secrets.token_hex(6)}"
 
     async def run(statement: str) -> None:
@@ -79,15 +79,49 @@ def database_url(server: postgres.RunningPostgres, template_url: str) -> Iterato
         finally:
             await connection.close()
 
-    asyncio.run(run(f'CREATE DATABASE "{name}" TEMPLATE template_ulak OWNER ulak STRATEGY file_copy'))
+    asyncio.run(run(f'CREATE DATABASE "{name}" TEMPLATE template_ulak OWNER ulak STRATEGY wal_log'))
     yield _named(server.url, name)
     asyncio.run(run(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def database_url(server: postgres.RunningPostgres, template_url: str) -> Iterator[str]:
+    """A fresh, migrated database of the test's own."""
+    del template_url
+    with _fresh(server) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def module_url(server: postgres.RunningPostgres, template_url: str) -> Iterator[str]:
+    """A migrated database that the tests of one module share."""
+    del template_url
+    with _fresh(server) as url:
+        yield url
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Pool]:
     """A pool on a fresh, migrated database."""
     pool = await Pool.open(database_url, size=8)
+    yield pool
+    pool.terminate()
+
+
+_EMPTY = """
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public'
+                AND tablename NOT IN ('installation', 'migrations', 'changes', 'tenants', 'gate')
+    LOOP EXECUTE format('DELETE FROM %I', name); END LOOP;
+    DELETE FROM tenants WHERE tenant <> 0;
+END $$"""
+
+
+@pytest.fixture
+async def store(module_url: str) -> AsyncIterator[Pool]:
+    """A pool on a database that the module's tests share: empty, and many times cheaper than one of one's own."""
+    pool = await Pool.open(module_url, size=8)
+    await pool.execute(_EMPTY)
     yield pool
     pool.terminate()
 

@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.pg]
 
 
 @pytest.mark.parametrize("stage", stages())
-async def test_every_statement_can_be_prepared(database: Pool, stage: str) -> None:
-    async with database.connection() as connection:
+async def test_every_statement_can_be_prepared(store: Pool, stage: str) -> None:
+    async with store.connection() as connection:
         for name, sql in load(stage).all().items():
             try:
                 await connection.prepare(sql)
