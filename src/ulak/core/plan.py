@@ -19,6 +19,9 @@ from ulak.core.preferences import allowed
 BUCKETS = 16
 """Lines of tenants within a lane and bulkhead."""
 
+_NAME = 75
+"""Characters of a name that a decision shows: JSON may need six bytes for each, and two stand in a kilobyte."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -136,9 +139,9 @@ def _target(user: User, channel: Channel) -> str | None:
 
 def _decision(policy: Policy, facts: Facts, position: int, bulkhead: str, rule: str | None) -> str:
     """The record that lets the decision be replayed: versions and what spoke, at most 1 kB."""
-    record: dict[str, object] = {"catalog": policy.catalog, "step": position, "via": bulkhead}
+    record: dict[str, object] = {"catalog": policy.catalog, "step": position, "via": bulkhead[:_NAME]}
     if rule is not None:
-        record["rule"] = rule[:200]
+        record["rule"] = rule[:_NAME]
     if not facts.known:
         record["user"] = "unknown"
     return _encode(record).decode()
