@@ -20,7 +20,7 @@ from ulak.core.model import Account, Channel
 from ulak.flow.accept import Acceptor
 from ulak.flow.attempt import Finisher, Keeper, Route, Sender, Worker
 from ulak.flow.attempt import Settings as AttemptSettings
-from ulak.flow.attempt.worker import Tools
+from ulak.flow.attempt.worker import Solo, Tools
 from ulak.flow.plan import Planner
 from ulak.flow.plan.planner import Listeners
 from ulak.io.failpoint import KillAt
@@ -87,6 +87,7 @@ class Node:
         self._retired: list[asyncio.Task[None]] = []
         self._seen: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._solo = Solo()
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
         self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()))
@@ -218,6 +219,7 @@ class Node:
             jitter=random.random,
             failpoints=self.failpoints,
             called=self.metrics.called,
+            solo=self._solo,
         )
 
     def _route(self, declared: Account) -> Route:

@@ -39,7 +39,7 @@ class Settings:
     statement_cache: int = _option(200, "prepared statements a connection; 0 behind a transaction-pooling PgBouncer")
     lease_seconds: float = _option(60.0, "how long a batch may take before another node takes over")
     drain_seconds: float = _option(10.0, "how long a stopping node waits for calls and sockets")
-    sandbox_smtp: str = _option("", "host:port that every smtp account is pointed at instead of its own; for `ulak dev`")
+    sandbox_smtp: str = _option("", "host:port that every smtp account speaks to instead of its own (`ulak dev`)")
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
     allow_origins: str = _option("", "browser origins that may call /v1/me and open sockets")

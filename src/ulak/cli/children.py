@@ -21,7 +21,7 @@ def start(
     """
     mode = "exec" if LINUX else "watch"
     head = [sys.executable, "-I", "-S", launcher.__file__, mode, str(os.getpid()), str(int(signal.SIGKILL)), "-1", "-1"]
-    return subprocess.Popen(  # noqa: S603  # our own interpreter and arguments
+    return subprocess.Popen(
         [*head, sys.executable, "-m", "ulak", *arguments],
         env=dict(os.environ if environment is None else environment),
         stdin=subprocess.DEVNULL if LINUX else subprocess.PIPE,

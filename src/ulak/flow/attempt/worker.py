@@ -38,6 +38,24 @@ def _silent(bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
     del bulkhead, kinds, seconds
 
 
+class Solo:
+    """One row of a whole node is tried alone at a time, so that a crash tells who caused it."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def take(self) -> bool:
+        """Whether the place was free and is now ours."""
+        if self._taken:
+            return False
+        self._taken = True
+        return True
+
+    def give_back(self) -> None:
+        """Free the place."""
+        self._taken = False
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What every worker of a node shares. ``jitter`` gives numbers in [0, 1)."""
@@ -52,6 +70,7 @@ class Tools:
     failpoints: Failpoints = field(default_factory=NoFailpoints)
     clock: Clock = time.monotonic
     called: Called = _silent
+    solo: Solo = field(default_factory=Solo)
 
 
 class Worker:
@@ -86,9 +105,13 @@ class Worker:
     async def stop(self, patience: float) -> None:
         """Claim nothing more and let the calls under way end, for at most ``patience`` seconds."""
         self._stopping = True
+        for event in self._wake.values():
+            event.set()
+        # Not by cancelling: a claim that is cut off after its commit would leave calls that were never made.
+        if self._loops:
+            await asyncio.wait(self._loops, timeout=patience)
         for loop in self._loops:
             loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
         if self._calls:
             await asyncio.wait(self._calls, timeout=patience)
         await self.route.sender.close()
@@ -102,24 +125,28 @@ class Worker:
     # ------------------------------------------------------------------------------------- claiming
 
     async def _forever(self, line: Line) -> None:
-        while True:
+        while not self._stopping:
             await self._wake[line.lane].wait()
             self._wake[line.lane].clear()
-            while await self._round(line):
+            while not self._stopping and await self._round(line):
                 pass
 
     async def _round(self, line: Line) -> bool:
         """Claim once; True when there may be more and a slot is free for it."""
         await self._tools.finisher.room()
         free = self._free[line.lane]
-        if free <= 0:
+        solo = self._tools.solo if line.lane >= SOLO else None
+        if free <= 0 or (solo is not None and not solo.take()):
             return False
+        claimed, call = 0, None
         try:
             claimed, call = await self._take(line, free)
         except EXPECTED as error:
             exc = error if trouble(error) is Trouble.BUG else None
             log.warning("claiming failed: %s", type(error).__name__, exc_info=exc)
-            return False
+        finally:
+            if call is None and solo is not None:
+                solo.give_back()
         if call is not None:
             self._free[line.lane] -= len(call.rows)
             self._spawn(call)
@@ -166,6 +193,8 @@ class Worker:
         self._tools.failpoints.hit("attempt.after_reply")
         self._tools.finisher.add(call.lease, results)
         self._free[call.lane] += len(call.rows)
+        if call.lane >= SOLO:
+            self._tools.solo.give_back()
         self.wake(call.lane)
 
     async def _results(self, call: Call, started_at: float) -> list[Result]:

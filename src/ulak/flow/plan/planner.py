@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -70,7 +70,8 @@ class Planner:
         self._handed: deque[PlanWork] = deque()
         self._arrived = asyncio.Event()
         self._stopping = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._planners: list[asyncio.Task[None]] = []
+        self._poller: asyncio.Task[None] | None = None
 
     @property
     def handed(self) -> int:
@@ -88,26 +89,27 @@ class Planner:
 
     def start(self) -> None:
         """Start the planners and the poll of the table."""
-        loops: list[Callable[[], Awaitable[None]]] = [self._plan_forever] * self._settings.planners
-        self._tasks = [asyncio.ensure_future(loop()) for loop in (*loops, self._poll_forever)]
+        self._planners = [asyncio.create_task(self._plan_forever()) for _ in range(self._settings.planners)]
+        self._poller = asyncio.create_task(self._poll_forever())
 
     async def stop(self) -> None:
-        """Plan what was handed over, then end; what is left waits for its lease to end."""
+        """Plan what was handed over, then end."""
         self._stopping = True
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        while self._handed:
-            await self.run(self._next())
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+        self._arrived.set()
+        await asyncio.gather(*self._planners)
 
     # ------------------------------------------------------------------------------------- loops
 
     async def _plan_forever(self) -> None:
-        while True:
+        while not self._stopping or self._handed:
             while self._handed:
                 await self.run(self._next())
-            self._arrived.clear()
-            await self._arrived.wait()
+            if not self._stopping:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     async def _poll_forever(self) -> None:
         """The truth: whatever is due in the table is found here, whoever accepted it."""
