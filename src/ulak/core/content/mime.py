@@ -233,8 +233,8 @@ def _mailbox(mailbox: str, field: str) -> str:
     if name == "":
         return address
     used = len(field) + 2
-    # Quotes hide an '@' or '<' from good parsers only; such names are encoded, as is any "=?".
-    if "=?" not in name and len(name) <= 60 - used:
+    # Quotes hide an "@" or "<" from good parsers only: neither pattern has them, nor "=?", so they are encoded.
+    if len(name) <= 60 - used:
         if _ATOMS.match(name) is not None:
             return _with_address(name, address, used)
         if _QUOTABLE.match(name) is not None:
