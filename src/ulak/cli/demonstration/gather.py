@@ -56,19 +56,28 @@ async def listed(client: Client) -> list[str]:
 
 
 async def timelines(
-    client: Client, accepted: Sequence[Accepted], kinds: Mapping[str, Kind], told: Callable[[int], None]
+    client: Client,
+    accepted: Sequence[Accepted],
+    kinds: Mapping[str, Kind],
+    told: Callable[[int], None],
+    patience: float = STILL,
 ) -> dict[str, Timeline]:
-    """Every notification's timeline, asked again where it is not whole yet (until nothing moves any more)."""
+    """Every notification's timeline, asked again where it is not whole yet.
+
+    It is given up when nothing has moved for ``patience`` seconds; what there is by then is returned.
+    """
     found: dict[str, Timeline] = {}
     open_ones = list(accepted)
     moved = time.monotonic()
-    while open_ones and time.monotonic() - moved < STILL:
+    while open_ones:
         before = len(open_ones)
         await _read(client, open_ones, found)
         open_ones = [one for one in open_ones if not _whole(found.get(one.id), one, kinds)]
         told(len(accepted) - len(open_ones))
         if len(open_ones) < before:
             moved = time.monotonic()
+        if time.monotonic() - moved >= patience:
+            break
         if open_ones:
             await asyncio.sleep(PAUSE)
     return found

@@ -84,8 +84,7 @@ def faults(verdict: Verdict, console: Console) -> None:
     """What was lost or wrong, the lost first."""
     ordered = sorted(verdict.faults, key=lambda fault: not fault.lost)
     for fault in ordered[:MOST]:
-        console.print(
-            f"{'lost' if fault.lost else 'wrong'}: {fault.subject}: {fault.why}", markup=False, highlight=False
-        )
+        word = "lost" if fault.lost else "wrong"
+        console.print(f"{word}: {fault.subject}: {fault.why}", markup=False, highlight=False, soft_wrap=True)
     if len(ordered) > MOST:
         console.print(f"… and {len(ordered) - MOST} more")

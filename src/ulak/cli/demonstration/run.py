@@ -145,9 +145,12 @@ async def _story(order: Order, keeper: Keeper, key: str, log: Path, progress: Pr
 
             await _send(client, keeper, program, accepted, answered)
             left = await gather.settle(client, lambda number: progress("settling", -number, 0))
-            progress(f"judging{f' ({left} left)' if left else ''}", 0, len(accepted))
             lines = await gather.timelines(
-                client, accepted, order.kinds, lambda number: progress("judging", number, len(accepted))
+                client,
+                accepted,
+                order.kinds,
+                lambda number: progress("judging", number, len(accepted)),
+                0.0 if left else gather.STILL,
             )
             await _resume(listeners)
         evidence = Evidence(

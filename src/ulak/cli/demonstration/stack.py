@@ -23,7 +23,7 @@ from ulak.io.embedded.process import LINUX
 
 READY_SECONDS = 60.0
 NODE = "demo"
-LEASE_SECONDS = 5
+LEASE_SECONDS = 10
 LOOPBACK = "127.0.0.1"
 
 
