@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -34,13 +35,14 @@ from ulak.io.embedded.errors import EmbeddedError
     type=click.IntRange(0, 1_000),
     help="Kill the node so many times (SIGKILL), at chosen lines of every stage.",
 )
+@click.option("--rate", default=100.0, show_default=True, help="Requests a second; 0: as fast as they are answered.")
 @click.option("--seed", default=0, show_default=True, help="The same seed plans the same run.")
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Run in this new folder and leave it there with its logs."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line instead of the table.")
-def command(  # one parameter an option, as click wants it
-    *, events: Path | None, repeat: int, kills: int, seed: int, keep: Path | None, as_json: bool
+def command(  # noqa: PLR0913  # one parameter an option, as click wants it
+    *, events: Path | None, repeat: int, kills: int, rate: float, seed: int, keep: Path | None, as_json: bool
 ) -> None:
     """Send real events through a throw-away Ulak and account for every one.
 
@@ -50,7 +52,7 @@ def command(  # one parameter an option, as click wants it
     """
     errors = Console(stderr=True)
     try:
-        order = _order(events, repeat, kills, seed, keep)
+        order = replace(_order(events, repeat, kills, seed, keep), rate=rate)
         run = _watched(order, errors)
     except (BadEvents, FileNotFoundError, FileExistsError) as error:
         raise click.UsageError(str(error)) from None
@@ -72,7 +74,7 @@ def _order(events: Path | None, repeat: int, kills: int, seed: int, keep: Path |
     kinds = project.kinds(example)
     told = read_events(events) if events else story()
     program: Program = plan(told, kinds, repeat=repeat, kills=kills, seed=seed)
-    return Order(program, example, kinds, seed, keep.resolve() if keep else None)
+    return Order(program, example, kinds, seed=seed, keep=keep.resolve() if keep else None)
 
 
 def _watched(order: Order, console: Console) -> report.Run:

@@ -11,7 +11,7 @@ import pytest
 from tests.support import eventually
 from ulak.cli.client import Answer, Client, Refused, Unreachable
 from ulak.cli.demonstration import drive as driving
-from ulak.cli.demonstration.drive import Unanswered, drive, patiently
+from ulak.cli.demonstration.drive import Pace, Unanswered, drive, patiently
 from ulak.cli.demonstration.evidence import Accepted
 from ulak.cli.demonstration.program import Post
 
@@ -89,3 +89,21 @@ async def test_every_post_is_made_once_and_waits_for_its_gate() -> None:
     await running
     assert sorted(node.keys) == sorted(f"k{n}" for n in range(50))
     assert len({one.id for one in got}) == 50
+
+
+async def test_a_pace_spreads_turns_evenly_and_does_not_catch_up() -> None:
+    loop = asyncio.get_running_loop()
+    pace, began = Pace(200), loop.time()
+    await asyncio.gather(*(pace.turn() for _ in range(21)))
+    assert loop.time() - began >= 0.1
+    await asyncio.sleep(0.05)
+    began = loop.time()
+    await asyncio.gather(*(pace.turn() for _ in range(11)))
+    assert loop.time() - began >= 0.045
+
+
+async def test_no_rate_means_no_waiting() -> None:
+    pace = Pace(0)
+    async with asyncio.timeout(5):
+        for _ in range(1_000):
+            await pace.turn()

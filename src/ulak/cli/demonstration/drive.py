@@ -47,6 +47,22 @@ async def patiently(client: Client, method: str, path: str, **rest: Any) -> tupl
         await asyncio.sleep(wait)
 
 
+class Pace:
+    """Lets ``rate`` requests a second through, evenly (0: all at once), without catching up after a stall."""
+
+    def __init__(self, rate: float) -> None:
+        self._gap = 1 / rate if rate else 0.0
+        self._next = 0.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now = time.monotonic()
+        at = max(self._next, now)
+        self._next = at + self._gap
+        if at > now:
+            await asyncio.sleep(at - now)
+
+
 async def drive(
     client: Client,
     posts: Sequence[Post],

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ulak.cli.client import Client
 from ulak.cli.demonstration import gather, project, witness
-from ulak.cli.demonstration.drive import drive, patiently
+from ulak.cli.demonstration.drive import Pace, drive, patiently
 from ulak.cli.demonstration.evidence import Accepted, Evidence
 from ulak.cli.demonstration.judge import judge
 from ulak.cli.demonstration.people import Person
@@ -38,12 +38,16 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to run: the program, the project folder with its types, the seed; ``keep`` leaves the folder behind."""
+    """What to run: the program, the project folder with its types, the seed, requests a second.
+
+    ``keep`` is a folder to run in and to leave behind.
+    """
 
     program: Program
     example: Path
     kinds: Mapping[str, project.Kind]
     seed: int = 0
+    rate: float = 0.0
     keep: Path | None = None
 
 
@@ -143,7 +147,7 @@ async def _story(order: Order, keeper: Keeper, key: str, log: Path, progress: Pr
                 accepted.append(one)
                 progress("sending", len(accepted), len(program.posts))
 
-            await _send(client, keeper, program, accepted, answered)
+            await _send(client, keeper, order, accepted, answered)
             left = await gather.settle(client, lambda number: progress("settling", -number, 0))
             lines = await gather.timelines(
                 client,
@@ -239,15 +243,17 @@ async def _all_caught_up(listeners: Sequence[Listener], tasks: Sequence[asyncio.
 async def _send(
     client: Client,
     keeper: Keeper,
-    program: Program,
+    order: Order,
     accepted: Sequence[Accepted],
     answered: Callable[[Accepted], None],
 ) -> None:
     """Post everything, a stretch of it in each life of the node, and see to it that every kill happens."""
+    program, pace = order.program, Pace(order.rate)
     stretch = max(1, len(program.posts) // (len(program.kills) + 1))
 
     async def gate(place: int) -> None:
         await keeper.until_deaths(min(place // stretch, len(program.kills)))
+        await pace.turn()
 
     fuse = asyncio.create_task(_fuse(keeper, accepted, stretch, len(program.posts)))
     try:
