@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
@@ -26,6 +27,13 @@ from ulak.io.postgres.users import Users
 
 @pytest.fixture
 async def served(database: Pool) -> AsyncIterator[Api]:
+    """A door over a fresh database."""
+    async with door(database) as api:
+        yield api
+
+
+@asynccontextmanager
+async def door(database: Pool) -> AsyncIterator[Api]:
     """Tenant 0 calls with KEY, tenant 1 with WEAK; both may do everything."""
     await database.execute("INSERT INTO tenants (tenant, name) VALUES (1, 'other')")
     store = Keys(database)

@@ -152,6 +152,7 @@ async def test_lists_go_page_by_page(served: Api, database: Pool) -> None:
     one = f"/v1/deliveries?notification={external('ntf', ids[2])}&"
     assert len(await walk(one)) == 1
     assert await walk(one + "user=nobody&") == []
+    assert await walk("/v1/deliveries?user=null&") == []
     assert len(await walk("/v1/notifications?state=dead&")) == 2
     assert len(await walk("/v1/notifications?user=hubot&")) == 0
     assert await walk("/v1/notifications?until=2026-03-01T12:00:00Z&") == []

@@ -6,7 +6,10 @@ of a body.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -33,10 +36,38 @@ def read_query(route: Route, raw: bytes) -> Any:
         if route.who is Who.ANYONE:
             return None
         raise invalid("unknown_parameter", f"?{next(iter(given), '')[:40]}", "this call has no parameters")
+    forms = _forms(route.query)
+    return route.query(**{name: _value(name, text, forms) for name, text in given.items()})
+
+
+Forms = Mapping[str, tuple[Any, bool]]
+
+
+@cache
+def _forms(query: type[msgspec.Struct]) -> Forms:
+    """The type of each parameter and whether it is a number.
+
+    Without None: a query leaves out what is not there, and "null" is a text.
+    """
+    forms: dict[str, tuple[Any, bool]] = {}
+    for field in msgspec.structs.fields(query):
+        optional = NoneType in get_args(field.type)
+        given = tuple(one for one in get_args(field.type) if one is not NoneType)
+        form = Union[given] if optional else field.type  # noqa: UP007  # made at run time
+        plain = get_args(form)[0] if get_origin(form) is Annotated else form
+        forms[field.name] = (form, plain in (int, float))
+    return forms
+
+
+def _value(name: str, text: str, forms: Forms) -> Any:
+    if name not in forms:
+        raise invalid("unknown_parameter", f"?{name[:40]}", "there is no such parameter")
+    form, number = forms[name]
     try:
-        return msgspec.convert(given, route.query, strict=False)
+        # Only numbers are read out of texts: msgspec would take "0.5" for a time as well.
+        return msgspec.convert(text, form, strict=not number)
     except msgspec.ValidationError as error:
-        raise _query_refusal(str(error)) from None
+        raise invalid("invalid_parameter", f"?{name}", str(error).replace("`", "")) from None
 
 
 def _unquoted(part: bytes) -> str:
@@ -47,16 +78,6 @@ def _unquoted(part: bytes) -> str:
     if "\0" in text:
         raise Invalid(400, "nul_character", "query", "a NUL character (U+0000) can't be part of it")
     return text
-
-
-def _query_refusal(message: str) -> Invalid:
-    message, _, path = message.partition(" - at `")
-    name = path.rstrip("`").removeprefix("$.")
-    if not name:
-        parts = message.split("`")
-        name = parts[1] if len(parts) > 1 else ""
-        return invalid("unknown_parameter", f"?{name[:40]}", "there is no such parameter")
-    return invalid("invalid_parameter", f"?{name}", message.replace("`", ""))
 
 
 def fit_query(name: str, text: str | None) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from ulak.core import token, values
@@ -58,12 +58,20 @@ class TokenRing:
 
     async def verify(self, text: str) -> Owner | None:
         """Whose token this is; None when it is not to be believed."""
-        await self._refresh(self._age)
         try:
-            claims = token.verify(text, self._keys, self._clock().timestamp())
-            return Owner(claims.tenant, values.identifier(claims.user))
-        except (token.TokenError, values.Unfit):
+            claims = await self.claims(text)
+        except token.TokenError:
             return None
+        return Owner(claims.tenant, claims.user)
+
+    async def claims(self, text: str) -> token.Claims:
+        """What the token says, its end included; raises ``TokenError`` when it is not to be believed."""
+        await self._refresh(self._age)
+        claims = token.verify(text, self._keys, self._clock().timestamp())
+        try:
+            return replace(claims, user=values.identifier(claims.user))
+        except values.Unfit:
+            raise token.TokenError("token_claims") from None
 
     async def _refresh(self, age: float) -> None:
         if self._monotonic() - self._read_at <= age:
