@@ -419,6 +419,17 @@ def test_a_drain_says_when_to_come_back() -> None:
     assert session.receive("{}", 0.0) == []
 
 
+def test_a_recheck_reads_again_unless_a_read_is_under_way() -> None:
+    session = Session("c1", 0.0)
+    assert session.recheck() == []
+    assert not session.open
+    session, _ = opened(page(item(3)))
+    assert (session.open, session.epoch) == (True, "1-a")
+    assert session.recheck() == [Fetch(3)]
+    assert session.recheck() == []
+    assert closed(session.page(page(since=3, top=1))) == "resync"
+
+
 def test_our_own_fault_invites_back() -> None:
     session, _ = opened()
     assert closed(session.fail()) == "internal"

@@ -65,6 +65,7 @@ def test_a_token_of_the_customers_own_is_believed_and_its_tenant_is_the_keys() -
         ({"exp": -1, "iat": -5}, "token_claims"),
         ({"sub": ""}, "token_claims"),
         ({"sub": "a\0b"}, "token_claims"),
+        ({"sub": "a\ud800b"}, "token_claims"),
         ({"sub": "a" * 256}, "token_claims"),
         ({"tnt": 8}, "token_tenant"),
         ({"tnt": "7"}, "token_tenant"),

@@ -6,7 +6,8 @@ the actions out, in order, and reports back.
     receive()          a frame came               authenticated() / refused()   after Authenticate
     page()             after Fetch                answered()                    after Mark, Acked, Refresh
     hinted()           the inbox has moved        hold() / release()            the client reads slowly
-    tick()             time has passed            drain()                       this node goes away
+    recheck()          so may the history have    drain() / fail()              this node goes away, or broke
+    tick()             time has passed
 
 Rules:
 
@@ -116,13 +117,13 @@ class Session:
         self.connection = connection
         self.active = False
         self.sent = 0
+        self.epoch = ""
         self._at = _At.HELLO
         self._hello_by = now + self.limits.hello_seconds
         self._bucket = Bucket(self.limits, now)
         self._hello = Hello(None, "")
         self._user = ""
         self._expires_at = float("inf")
-        self._epoch = ""
         self._acked = 0
         self._synced = 0
         self._empty_at = 0
@@ -131,6 +132,11 @@ class Session:
         self._behind = False
         self._held_since: float | None = None
         self._counted: tuple[int, int] | None = None
+
+    @property
+    def open(self) -> bool:
+        """The client has been welcomed."""
+        return self._at is _At.OPEN
 
     @property
     def closed(self) -> bool:
@@ -249,6 +255,10 @@ class Session:
             return []
         return self._fetch(self.sent)
 
+    def recheck(self) -> list[Action]:
+        """Read once more whatever is known: the history itself may have changed."""
+        return self._fetch(self.sent) if self._at is _At.OPEN and not self._fetching else []
+
     def hold(self, now: float) -> None:
         """The client reads more slowly than we write: stop telling."""
         if self._held_since is None:
@@ -288,7 +298,7 @@ class Session:
         full = must_restart(page, self._hello.since, self._hello.epoch)
         self.sent = self._acked = 0 if full else self._hello.since or 0
         self._empty_at = page.top if full else 0  # tombstones up to here are none of this client's
-        self._epoch = page.epoch
+        self.epoch = page.epoch
         self._at = _At.OPEN
         welcome = {
             "connection": self.connection,
@@ -303,7 +313,7 @@ class Session:
     def _is_torn(self, page: Page) -> bool:
         """Whether the client may hold what is not true any more, and can't be told by going on."""
         lost_removals = self.sent > 0 and page.oldest > max(self.sent, self._empty_at)
-        return page.epoch != self._epoch or page.top < self.sent or lost_removals
+        return page.epoch != self.epoch or page.top < self.sent or lost_removals
 
     def _tell(self, page: Page) -> list[Action]:
         actions: list[Action] = []

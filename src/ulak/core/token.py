@@ -142,8 +142,13 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float:
 
 def _user(claims: Mapping[str, Any], key: TokenKey) -> str:
     user = claims["sub"]
-    if not isinstance(user, str) or not 0 < len(user) <= MAX_USER or "\0" in user:
+    if not isinstance(user, str) or not 0 < len(user) <= MAX_USER or not _storable(user):
         raise TokenError("token_claims")
     if claims.get("tnt", key.tenant) != key.tenant:
         raise TokenError("token_tenant")
     return user
+
+
+def _storable(text: str) -> bool:
+    """PostgreSQL takes neither NUL nor half a surrogate pair, and one such user would spoil a batch."""
+    return "\0" not in text and not any(0xD800 <= ord(character) <= 0xDFFF for character in text)

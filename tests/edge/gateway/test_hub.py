@@ -1,0 +1,276 @@
+"""Does the hub read in batches, keep what fails, and find what nobody told it?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from tests.support import eventually
+from ulak.core.inbox import Op, Page
+from ulak.core.session import Acked, Action, Fetch, Session
+from ulak.core.session_commands import Ack as AckCommand
+from ulak.core.session_commands import Close
+from ulak.edge.gateway.hub import Hub, Member, Pace, Pair
+from ulak.io.postgres.inbox import Ack
+
+pytestmark = pytest.mark.anyio
+
+
+class Database:
+    """Inboxes that hold nothing but their newest revision, and a record of what was asked."""
+
+    def __init__(self) -> None:
+        self.tops: dict[tuple[int, str], int] = {}
+        self.reads: list[list[Pair]] = []
+        self.acks: list[list[Ack]] = []
+        self.compared: list[list[Pair]] = []
+        self.error: Exception | None = None
+        self.poison: str | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+        self.era = "1-a"
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    async def epoch(self) -> str:
+        self._fail()
+        return self.era
+
+    async def pages(self, asked: Sequence[Pair], limit: int) -> list[Page]:
+        self.reads.append(list(asked))
+        await self.open.wait()
+        self._fail()
+        if any(user == self.poison for _, user, _ in asked):
+            raise asyncpg.DataError("one of them")
+        return [Page(since, self.tops.get((t, u), 0), 0, 0, 0, self.era, (), more=False) for t, u, since in asked]
+
+    async def moved(self, known: Sequence[Pair]) -> list[Pair]:
+        self._fail()
+        self.compared.append(list(known))
+        return [(t, u, self.tops.get((t, u), 0)) for t, u, n in known if self.tops.get((t, u), 0) != n]
+
+    async def acked(self, acks: Sequence[Ack]) -> int:
+        self.acks.append(list(acks))
+        await self.open.wait()
+        self._fail()
+        return len(acks)
+
+    async def change(self, tenant: int, user: str, op: Op, ids: Sequence[UUID] = (), up_to: int | None = None) -> int:
+        raise NotImplementedError
+
+
+class One(Member):
+    """A member that has been welcomed or is about to be."""
+
+    def __init__(self, hub: Hub, user: str) -> None:
+        self.session = Session("c", 0.0)
+        self.owner = (0, user)
+        self.hub = hub
+        self.closed: Close | None = None
+        self.answers = 0
+        hub.enter(self)
+        self.session.receive('{"op":"hello","token":"t"}', 0.0)
+        self.act(self.session.authenticated(user, 1e12))
+
+    def act(self, actions: Iterable[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Fetch):
+                self.hub.want(self, action.since)
+            elif isinstance(action, Close):
+                self.closed = action
+            else:
+                self.answers += 1
+
+
+@asynccontextmanager
+async def running(database: Database, **pace: float) -> AsyncIterator[Hub]:
+    settings = {"compare": 1e9, "alarmed": 0.01, "pause": 0.01, **pace}
+    hub = Hub(database, time.monotonic, time.time, Pace(**settings))  # type: ignore[arg-type]
+    work = asyncio.create_task(hub.run())
+    yield hub
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def welcomed(hub: Hub, *users: str) -> list[One]:
+    members = [One(hub, user) for user in users]
+    await eventually(lambda: all(member.session.open for member in members))
+    return members
+
+
+async def test_what_is_asked_at_one_moment_becomes_one_read() -> None:
+    database = Database()
+    async with running(database) as hub:
+        members = await welcomed(hub, *(f"u{n}" for n in range(50)), "u0")
+        assert len(hub) == 51
+        assert [len(read) for read in database.reads] == [50], "51 sockets, 50 users, one statement"
+        database.reads.clear()
+        for n in range(50):
+            database.tops[(0, f"u{n}")] = 3
+        hub.hint([(0, f"u{n}", revision) for n in range(50) for revision in (1, 2, 3)])
+        await eventually(lambda: all(member.session.sent == 3 for member in members))
+        assert [len(read) for read in database.reads] == [50]
+
+
+async def test_what_comes_while_a_read_is_under_way_is_in_the_next() -> None:
+    database = Database()
+    async with running(database, readers=1) as hub:
+        await welcomed(hub, *(f"u{n}" for n in range(20)))
+        database.reads.clear()
+        database.open.clear()
+        database.tops = {(0, f"u{n}"): 1 for n in range(20)}
+        hub.hint([(0, "u0", 1)])
+        await eventually(lambda: database.reads)
+        hub.hint([(0, f"u{n}", 1) for n in range(20)])
+        database.open.set()
+        await eventually(lambda: len(database.reads) == 2)
+        assert [len(read) for read in database.reads] == [1, 19]
+
+
+async def test_batches_have_a_bound() -> None:
+    database = Database()
+    async with running(database, batch=8) as hub:
+        await welcomed(hub, *(f"u{n}" for n in range(20)))
+        assert max(len(read) for read in database.reads) == 8
+
+
+async def test_a_database_that_is_away_is_asked_again_until_it_answers() -> None:
+    database = Database()
+    async with running(database) as hub:
+        (ann,) = await welcomed(hub, "ann")
+        database.error = ConnectionRefusedError()
+        database.tops[(0, "ann")] = 1
+        hub.hint([(0, "ann", 1)])
+        hub.ack(ann, Acked(0, 1, active=False, command=AckCommand(7, 1)))
+        await eventually(lambda: len(database.reads) > 2 and len(database.acks) > 1)
+        assert ann.session.sent == 0
+        answers = ann.answers
+        database.error = None
+        await eventually(lambda: ann.session.sent == 1 and ann.answers > answers)
+        assert database.acks[-1] == [Ack(0, "ann", 0, 1, active=False)]
+
+
+async def test_a_user_who_can_not_be_read_is_sent_away_alone() -> None:
+    database = Database()
+    database.poison = "u3"
+    async with running(database) as hub:
+        members = [One(hub, f"u{n}") for n in range(6)]
+        await eventually(lambda: members[3].closed)
+        await eventually(lambda: all(m.session.open for m in members if m is not members[3]))
+        assert [m.closed is None for m in members] == [True, True, True, False, True, True]
+
+
+async def test_acks_that_can_never_be_written_do_not_stop_those_after_them() -> None:
+    database = Database()
+    async with running(database) as hub:
+        (ann,) = await welcomed(hub, "ann")
+        database.error = asyncpg.DataError("bad")
+        hub.ack(ann, Acked(0, 1, active=False, command=AckCommand(1, 1)))
+        await eventually(lambda: database.acks)
+        database.error = None
+        hub.ack(ann, Acked(1, 2, active=True, command=AckCommand(2, 2)))
+        await eventually(lambda: len(database.acks) == 2)
+        assert database.acks[1] == [Ack(0, "ann", 1, 2, active=True)]
+
+
+async def test_one_who_left_is_not_told_but_his_acks_are_written() -> None:
+    database = Database()
+    async with running(database) as hub:
+        ann, bob = await welcomed(hub, "ann", "bob")
+        database.open.clear()
+        hub.hint([(0, "ann", 1)])
+        await eventually(lambda: len(database.reads) == 2)
+        hub.leave(ann)
+        hub.leave(ann)
+        database.tops[(0, "ann")] = 1
+        database.open.set()
+        hub.ack(ann, Acked(0, 1, active=False, command=AckCommand(None, 1)))
+        await eventually(lambda: database.acks)
+        assert ann.session.sent == 0
+        assert hub.members() == [bob]
+        hub.ack(bob, Acked(0, 1, active=False, command=AckCommand(None, 1)))
+        await hub.flush()
+        assert database.acks[-1] == [Ack(0, "bob", 0, 1, active=False)]
+
+
+@pytest.mark.parametrize("bus_up", [True, False])
+async def test_the_truth_check_hurries_while_the_bus_is_down(bus_up: bool) -> None:
+    database = Database()
+    async with running(database) as hub:
+        (ann,) = await welcomed(hub, "ann")
+        hub.bus_up = bus_up
+        database.tops[(0, "ann")] = 5
+        if bus_up:
+            await asyncio.sleep(0.1)
+            assert database.compared == []
+        else:
+            await eventually(lambda: ann.session.sent == 5)
+
+
+async def test_the_truth_check_tells_of_histories_that_changed() -> None:
+    database = Database()
+    async with running(database) as hub:
+        ann, bob = await welcomed(hub, "ann", "bob")
+        database.tops = {(0, "ann"): 4, (0, "bob"): 4}
+        await hub.compare()
+        await eventually(lambda: ann.session.sent == bob.session.sent == 4)
+        database.tops[(0, "ann")] = 2
+        await hub.compare()
+        await eventually(lambda: ann.closed)
+        assert bob.closed is None
+        database.era = "2-a"
+        await hub.compare()
+        await eventually(lambda: bob.closed)
+
+
+async def test_the_truth_check_outlives_a_database_that_is_away() -> None:
+    database = Database()
+    async with running(database) as hub:
+        (ann,) = await welcomed(hub, "ann")
+        hub.bus_up = False
+        database.error = ConnectionResetError()
+        database.tops[(0, "ann")] = 1
+        await asyncio.sleep(0.05)
+        database.error = None
+        await eventually(lambda: ann.session.sent == 1)
+
+
+async def test_a_long_poll_returns_by_a_hint_by_the_truth_or_by_the_clock() -> None:
+    database = Database()
+    database.tops[(0, "ann")] = 3
+    async with running(database) as hub:
+        waiting = asyncio.create_task(hub.wait(0, "ann", 3, 30.0))
+        await eventually(lambda: database.compared)
+        hub.hint([(0, "ann", 3), (0, "bob", 9)])
+        await asyncio.sleep(0.01)
+        assert not waiting.done()
+        hub.hint([(0, "ann", 4)])
+        await asyncio.wait_for(waiting, 1)
+
+        database.tops[(0, "ann")] = 4
+        await asyncio.wait_for(hub.wait(0, "ann", 3, 30.0), 1)
+
+        waiting = asyncio.create_task(hub.wait(0, "ann", 4, 30.0))
+        await asyncio.sleep(0.01)
+        database.tops[(0, "ann")] = 5
+        await hub.compare()
+        await asyncio.wait_for(waiting, 1)
+
+        await hub.wait(0, "ann", 5, 0.05)
+        assert hub._waiters == {}
+
+
+async def test_a_sweep_closes_what_is_over() -> None:
+    database = Database()
+    async with running(database, sweep=0.01) as hub:
+        (ann,) = await welcomed(hub, "ann")
+        ann.session.hold(time.monotonic() - 31)
+        await eventually(lambda: ann.closed)
