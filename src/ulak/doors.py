@@ -10,28 +10,27 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import UUID
 
 import uvicorn
 import uvloop
 
-from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.tokens import TokenRing
-from ulak.edge.gateway import Gateway, Hub
+from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
+from ulak.flow.receipts import Receipts
 from ulak.io.embedded.postgres import RunningPostgres
 from ulak.io.postgres import nodes
 from ulak.io.postgres.catalogs import apply
 from ulak.io.postgres.errors import EXPECTED
-from ulak.io.postgres.inbox import InboxStore
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.migrate import migrate
 from ulak.io.postgres.operate import Operations
@@ -41,7 +40,7 @@ from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
-from ulak.io.valkey.hints import Tops, ValkeyHints
+from ulak.io.valkey.hints import ValkeyHints
 from ulak.node import Node
 from ulak.settings import Settings
 
@@ -54,23 +53,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _EMPTY = {"ulak.toml": ""}
 _STEP = 1.0
+_ALIVE = 5.0
 
 
 class _Inboxes:
-    """The inbox as the API needs it: the store, and the hub that knows when something new is there."""
+    """The inbox as the API needs it: the receipts stage, and the hub that knows when something new is there."""
 
-    def __init__(self, store: InboxStore, hub: Hub) -> None:
-        self._store = store
-        self._hub = hub
-
-    async def page(self, tenant: int, user: str, since: int, limit: int) -> Page:
-        return await self._store.page(tenant, user, since, limit)
-
-    async def wait(self, tenant: int, user: str, since: int, seconds: float) -> None:
-        await self._hub.wait(tenant, user, since, seconds)
-
-    async def change(self, tenant: int, user: str, op: Op, ids: Sequence[UUID], up_to: int | None) -> int:
-        return await self._store.change(tenant, user, op, ids, up_to)
+    def __init__(self, receipts: Receipts, hub: Hub) -> None:
+        self.page = receipts.page
+        self.change = receipts.change
+        self.wait = hub.wait
 
 
 class Doors:
@@ -79,22 +71,24 @@ class Doors:
     def __init__(self, node: Node) -> None:
         self._node = node
         wanted = node.settings
-        self.bus: ValkeyHints | None = None
+        origins = frozenset(filter(None, (o.strip() for o in wanted.allow_origins.split(","))))
         keys = Keys(node.pool)
         tokens = TokenRing(keys, _now, time.monotonic, os.urandom)
-        self._store = InboxStore(node.pool, node.hint)
-        self.hub = Hub(self._store)
+        receipts = Receipts(node.pool, node.hint, node.failpoints)
+        self.hub = Hub(receipts, time.monotonic, time.time)
         node.hears(self.hub.hint)
+        self.bus: ValkeyHints | None = None
         if wanted.valkey_url:
             self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint)
             node.hears(self.bus.hint)
-        self._api: App = Api(self._deps(keys, tokens))
-        self._gateway: App = Gateway(self._store, tokens, self.hub)
+        self._api: App = Api(self._deps(keys, tokens, _Inboxes(receipts, self.hub), origins))
+        surroundings = Surroundings(time.monotonic, random.random, os.urandom)
+        self.gateway = Gateway(receipts, tokens.claims, self.hub, surroundings, GatewaySettings(origins=origins))
+        self._task: asyncio.Task[None] | None = None
 
-    def _deps(self, keys: Keys, tokens: TokenRing) -> ApiDeps:
+    def _deps(self, keys: Keys, tokens: TokenRing, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
         node, pool = self._node, self._node.pool
         empty = Loaded.of(load(_EMPTY))
-        origins = frozenset(filter(None, (o.strip() for o in node.settings.allow_origins.split(","))))
         return ApiDeps(
             accept=node.acceptor,
             reads=Reads(pool),
@@ -102,7 +96,7 @@ class Doors:
             users=Users(pool),
             topics=Topics(pool),
             suppressions=Suppressions(pool),
-            inbox=_Inboxes(self._store, self.hub),
+            inbox=inboxes,
             keys=keys,
             tokens=tokens,
             loaded=lambda tenant: node.catalogs.current.get(tenant, empty),
@@ -120,7 +114,7 @@ class Doors:
         if scope["type"] == "http":
             await self._api(scope, receive, send)
         elif "gateway" in roles and scope["path"] == "/v1/socket":
-            await self._gateway(scope, receive, send)
+            await self.gateway(scope, receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 4404, "reason": "the socket is at /v1/socket"})
@@ -134,24 +128,38 @@ class Doors:
 
     def start(self) -> None:
         """Start what runs beside requests."""
-        self.hub.start()
+        self._task = asyncio.create_task(self.hub.run())
         if self.bus is not None:
+            self.hub.bus_up = False
             self.bus.start()
 
     async def stop(self) -> None:
-        """Stop it."""
-        await self.hub.stop()
+        """Write the acks that are left, then end."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self.hub.flush()
+        except EXPECTED as error:
+            log.warning("the last acks could not be written: %s", type(error).__name__)
         if self.bus is not None:
             await self.bus.stop()
+
+    async def look(self) -> None:
+        """Learn which nodes live and whether their hints arrive."""
+        if self.bus is not None:
+            self.hub.bus_up = self.bus.up
+            self.bus.nodes(await nodes.alive(self._node.pool, _ALIVE))
 
 
 class _Server(uvicorn.Server):
     """uvicorn, which lets the gateway say goodbye before it closes sockets."""
 
-    def __init__(self, config: uvicorn.Config, doors: Doors, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, doors: Doors, ready: Callable[[], None], drain: float) -> None:
         super().__init__(config)
         self._doors = doors
         self._tell = ready
+        self._drain = drain
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -168,7 +176,7 @@ class _Server(uvicorn.Server):
         self._tell()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await self._doors.hub.drain()
+        await self._doors.gateway.drain(self._drain)
         await super().shutdown(sockets)
 
 
@@ -192,9 +200,9 @@ async def _run(
         doors = Doors(node)
         node.start()
         doors.start()
-        upkeep = asyncio.create_task(_upkeep(node, doors, owned))
+        upkeep = asyncio.create_task(_upkeep(doors, owned))
         try:
-            await _Server(_config(doors, wanted), doors, ready).serve(sockets=[listener])
+            await _Server(_config(doors, wanted), doors, ready, wanted.drain_seconds).serve(sockets=[listener])
         finally:
             upkeep.cancel()
             await asyncio.gather(upkeep, return_exceptions=True)
@@ -204,17 +212,16 @@ async def _run(
         pool.terminate()
 
 
-async def _upkeep(node: Node, doors: Doors, owned: RunningPostgres | None) -> None:
+async def _upkeep(doors: Doors, owned: RunningPostgres | None) -> None:
     """Look after the database that is ours, and know which nodes live."""
     while True:
         await asyncio.sleep(_STEP)
         if owned is not None:
             owned.step()
-        if doors.bus is not None:
-            try:
-                doors.bus.nodes(await nodes.alive(node.pool, 5.0))
-            except EXPECTED as error:
-                log.warning("which nodes live can't be read: %s", type(error).__name__)
+        try:
+            await doors.look()
+        except EXPECTED as error:
+            log.warning("which nodes live can't be read: %s", type(error).__name__)
 
 
 def _config(doors: Doors, wanted: Settings) -> uvicorn.Config:
@@ -241,4 +248,4 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-__all__ = ["Doors", "Tops", "run"]
+__all__ = ["Doors", "run"]

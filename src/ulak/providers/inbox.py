@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from ulak.core.content.email import ContentError
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome, accepted, outcome
 from ulak.providers.contract import (
@@ -44,7 +45,7 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> Inbox
     items = []
     for message in messages:
         if not isinstance(message.content, InboxContent):
-            raise ValueError("an inbox takes inbox items only")  # noqa: TRY004  # the contract's error
+            raise ContentError("not_an_item", "an inbox takes inbox items only")
         items.append((message.tenant, message.delivery, message.content))
     return InboxRequest(tuple(items))
 

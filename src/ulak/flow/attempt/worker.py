@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ulak.core.aftermath import Course, Next, after_outcome
+from ulak.core.content.email import ContentError
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.ids import attempt_id, external
 from ulak.core.loaded import Catalogs
@@ -128,7 +129,7 @@ class Worker:
         while not self._stopping:
             await self._wake[line.lane].wait()
             self._wake[line.lane].clear()
-            while not self._stopping and await self._round(line):
+            while await self._round(line):
                 pass
 
     async def _round(self, line: Line) -> bool:
@@ -136,7 +137,7 @@ class Worker:
         await self._tools.finisher.room()
         free = self._free[line.lane]
         solo = self._tools.solo if line.lane >= SOLO else None
-        if free <= 0 or (solo is not None and not solo.take()):
+        if self._stopping or free <= 0 or (solo is not None and not solo.take()):
             return False
         claimed, call = 0, None
         try:
@@ -212,8 +213,8 @@ class Worker:
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
         try:
             request = self.route.provider.build(batch, account, now)
-        except ValueError as error:
-            bad = outcome(Kind.PAYLOAD_ERROR, "unbuildable", detail=str(error))
+        except ContentError as error:
+            bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
             return results + [self._result(call, row, bad, started_at) for row in rows]
         reply = await self.route.sender.send(request, account.timeout)
         outcomes = self.route.provider.read(reply, batch, account, now)

@@ -39,9 +39,12 @@ class Ack:
 class InboxStore:
     """All inboxes of the database. Raises what ``errors.EXPECTED`` names when it is away."""
 
-    def __init__(self, pool: Pool, hint: Hint | None = None) -> None:
+    def __init__(
+        self, pool: Pool, hint: Hint | None = None, *, before_commit: Callable[[], None] = lambda: None
+    ) -> None:
         self._pool = pool
         self._hint = hint
+        self._before_commit = before_commit
 
     async def epoch(self) -> str:
         """Changes whenever revisions may have gone back."""
@@ -85,6 +88,7 @@ class InboxStore:
                 await gate.forbid(connection)
             (counter,) = await connection.fetch(_sql.lock, [tenant], [user])
             after = await connection.fetchval(_sql.change, tenant, user, op.value, chosen, up_to, _MARKS[op].value)
+            self._before_commit()
         if after is not None and self._hint is not None:
             self._hint([(tenant, user, after)])
         return int(counter["revision"])
@@ -100,7 +104,9 @@ class InboxStore:
             rows = await connection.fetch(_sql.lock, *zip(*owners, strict=True))
             locked = {(row["tenant"], row["user_id"]) for row in rows}
             held = [ack for ack in acks if (ack.tenant, ack.user) in locked]
-            return len(await connection.fetch(_sql.acked, *_columns(held))) if held else 0
+            news = await connection.fetch(_sql.acked, *_columns(held)) if held else []
+            self._before_commit()
+        return len(news)
 
 
 def _columns(acks: Sequence[Ack]) -> list[tuple[object, ...]]:

@@ -62,7 +62,9 @@ WITH held AS (
     ) AS p ON true
     LEFT JOIN LATERAL (
         SELECT reason FROM suppressions s
-        WHERE s.tenant = d.tenant AND s.channel = d.channel AND s.address = d.target AND s.scope IN ('all', d.category)
+        WHERE s.tenant = d.tenant AND s.channel = d.channel
+          -- Suppressions know an email address by its lower-case form (core/content/address.py).
+          AND s.address = CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END AND s.scope IN ('all', d.category)
           AND (s.expires_at IS NULL OR s.expires_at > now())
         LIMIT 1
     ) AS s ON true
@@ -120,7 +122,8 @@ WITH held AS (
     ON CONFLICT (tenant, delivery) DO NOTHING
 ), suppressed AS (
     INSERT INTO suppressions (tenant, channel, address, scope, reason, evidence)
-    SELECT DISTINCT d.tenant, d.channel, d.target, r.suppress, 'bounced', d.id::text
+    SELECT DISTINCT ON (d.tenant, d.channel, lower(d.target), r.suppress) d.tenant, d.channel,
+           CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END, r.suppress, 'bounced', d.id::text
     FROM r JOIN deliveries d ON d.tenant = r.tenant AND d.id = r.delivery
     WHERE r.suppress IS NOT NULL AND d.target <> ''
     ON CONFLICT DO NOTHING
