@@ -21,8 +21,9 @@ NewId = Callable[[], UUID]
 async def _delivery(store: Pool, identity: UUID, planned: str = "0 s") -> None:
     await store.execute(
         "INSERT INTO deliveries (tenant, id, notification, user_id, channel, target, state, category, class, lane,"
-        " bulkhead, resend, planned_at, expires_at, decision) VALUES (0, $1, $1, 'ada', 'email', 'a@b.c', 'pending', 'c',"
-        " 'transactional', 1, 'email/mail', true, now() - $2::text::interval, now(), '{}')",
+        " bulkhead, resend, planned_at, expires_at, decision)"
+        " VALUES (0, $1, $1, 'ada', 'email', 'a@b.c', 'pending', 'c', 'transactional', 1, 'email/mail',"
+        " true, now() - $2::text::interval, now(), '{}')",
         identity,
         planned,
     )
