@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 from collections.abc import Callable
@@ -112,6 +113,16 @@ def running_on(spot: Path) -> list[str]:
             if os.fsencode(spot) in words and b"pytest" not in words:
                 found.append(entry.name)
     return found
+
+
+@pytest.mark.parametrize(
+    ("release", "method"), [("6.1.0-9", "syncfs"), ("5.8.1", "syncfs"), ("5.4.0", "fsync"), ("?", "fsync")]
+)
+def test_the_whole_disk_is_synced_at_once_only_where_errors_are_reported(
+    monkeypatch: pytest.MonkeyPatch, release: str, method: str
+) -> None:
+    monkeypatch.setattr(platform, "release", lambda: release)
+    assert cluster.sync_method() == method
 
 
 def test_a_failed_initdb_is_explained_and_cleared_away(spot: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import shutil
 import signal
@@ -27,12 +28,11 @@ SUPERUSER = "postgres"
 SOCKET = ".s.PGSQL.5432"
 PATIENCE = 30.0  # seconds that an older server may take to end; it is told to end at once when its owner dies
 FREE_BYTES_NEEDED = 100 * 1024 * 1024
-FIRST_SQL = f"""
+FIRST_SQL = """
 CREATE ROLE ulak LOGIN CREATEDB CREATEROLE;
-CREATE DATABASE ulak OWNER ulak;
-REVOKE CONNECT ON DATABASE {SUPERUSER} FROM PUBLIC;
-GRANT CONNECT ON DATABASE {SUPERUSER} TO ulak;
-"""
+ALTER DATABASE postgres RENAME TO ulak;
+ALTER DATABASE ulak OWNER TO ulak;
+"""  # renamed, not created: one copy of 7 MiB and 300 files less
 
 
 def major_version(data: Path) -> int | None:
@@ -54,7 +54,7 @@ def initialise(data: Path, binaries: PostgresBinaries, account: Account | None) 
     """Make a new cluster with role and database `ulak` at `data`, durable when this returns.
 
     The steps run without a single fsync and one pass at the end writes everything to disk: the same durability as
-    syncing in each step, for a third of the time, because nothing counts before the rename.
+    syncing in each step for a fraction of the time, because nothing counts before the rename.
     """
     _require_space(data.parent)
     for abandoned in data.parent.glob(f"{data.name}.new-*"):
@@ -67,8 +67,9 @@ def initialise(data: Path, binaries: PostgresBinaries, account: Account | None) 
         if binaries.major >= 17:
             options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         _run([binaries.initdb, "-D", new, *options], account)
-        _run([binaries.postgres, "--single", "-D", new, "-c", "fsync=off", SUPERUSER], account, FIRST_SQL)
-        _run([binaries.initdb, "-D", new, "--sync-only"], account)
+        _run([binaries.postgres, "--single", "-D", new, "-c", "fsync=off", "template1"], account, FIRST_SQL)
+        method = [f"--sync-method={sync_method()}"] if binaries.major >= 17 else []
+        _run([binaries.initdb, "-D", new, "--sync-only", *method], account)
         if data.exists():
             data.rmdir()  # empty, or major_version() had refused it
         new.rename(data)
@@ -76,6 +77,18 @@ def initialise(data: Path, binaries: PostgresBinaries, account: Account | None) 
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)  # the first error counts; the next start removes what is left
         raise
+
+
+def sync_method() -> str:
+    """How a whole data directory is written to disk: at once where the kernel reports errors of that, else by file.
+
+    One syncfs() takes tens of milliseconds where a thousand fsync() took seconds on a busy disk. Before Linux 5.8 it
+    kept silent about failed writes.
+    """
+    if not LINUX:
+        return "fsync"
+    version = re.match(r"(\d+)\.(\d+)", platform.release())
+    return "syncfs" if version and (int(version[1]), int(version[2])) >= (5, 8) else "fsync"
 
 
 def is_clear(data: Path, socket: Path, *, waited: float) -> bool:

@@ -157,8 +157,8 @@ class RunningPostgres:
 
     @property
     def superuser_url(self) -> str:
-        """Where asyncpg reaches the maintenance database as superuser."""
-        return self._url(cluster.SUPERUSER, cluster.SUPERUSER)
+        """Where asyncpg reaches the same database as superuser."""
+        return self._url(cluster.SUPERUSER, "ulak")
 
     @property
     def pid(self) -> int:
@@ -261,6 +261,7 @@ class RunningPostgres:
     def _spawn(self) -> None:
         plan = self._plan
         options = {
+            "recovery_init_sync_method": cluster.sync_method(),
             **plan.settings,
             "listen_addresses": "",
             "unix_socket_directories": str(self._socket),
