@@ -17,8 +17,6 @@ SRC = Path(__file__).parents[3] / "src"
 ALLOWED = {
     "ulak/io/outbound/http.py": "the guarded client itself",
     "ulak/cli/client.py": "the command line's client of our own API, which the operator names, loopback by default",
-    "ulak/cli/bench/client.py": "load generator of the benchmarks, loopback only",
-    "ulak/cli/demo/sockets.py": "the demo's simulated users, loopback only",
 }
 """Modules that may build a client, each with the reason. No URL that a user gave may ever reach them."""
 
@@ -50,7 +48,6 @@ METHODS = frozenset({"create_connection", "open_connection", "sock_connect"})
 """Attributes of a loop or of asyncio that dial by themselves, whatever they are called on."""
 
 DIALLERS = {
-    "ulak/io/outbound/http2.py": "HTTP/2 behind the same guard",
     "ulak/io/outbound/smtp.py": "SMTP to the operator's own servers",
     "ulak/io/postgres": "PostgreSQL",
     "ulak/io/valkey": "Valkey",
@@ -125,6 +122,11 @@ def test_no_other_module_builds_a_client(path: str) -> None:
         assert list(clients_in(source)) == [], "send it through ulak.io.outbound.http.HttpClient"
     if not listed(path, ALLOWED | DIALLERS):
         assert list(diallers_in(source)) == []
+
+
+@pytest.mark.parametrize("path", sorted(ALLOWED | DIALLERS))
+def test_no_exception_outlives_its_module(path: str) -> None:
+    assert (SRC / path).exists()
 
 
 @pytest.mark.parametrize(
