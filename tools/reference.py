@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tools import cli_page, settings_page
 from ulak.core import project_page, session_page, states_page
 
 PAGES = {
     "docs/reference/states.md": states_page.page,
     "docs/reference/project-file.md": project_page.page,
+    "docs/reference/settings.md": settings_page.page,
+    "docs/reference/cli.md": cli_page.page,
     "spec/socket.md": session_page.page,
 }
 

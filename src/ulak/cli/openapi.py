@@ -8,12 +8,9 @@ import click
 @click.command("openapi")
 @click.option("--markdown", is_flag=True, help="Print the reference page of the docs instead.")
 def command(*, markdown: bool) -> None:
-    r"""Print the OpenAPI 3.1 description of the HTTP API.
+    """Print the OpenAPI 3.1 description of the HTTP API.
 
-    \b
-    spec/openapi.json and docs/reference/http-api.md are its committed forms:
-      ulak openapi > spec/openapi.json
-      ulak openapi --markdown > docs/reference/http-api.md
+    Its committed forms are spec/openapi.json and, with --markdown, docs/reference/http-api.md.
     """
     from ulak.edge.api import openapi, reference
     from ulak.edge.api.table import CALLS
