@@ -24,7 +24,7 @@ class PlanWork:
     """One chunk of recipients, or one range of an audience (``after`` < user id <= ``upto``).
 
     ``audience``: ``list``; ``topic`` or ``all`` for one range; ``walk_topic`` or ``walk_all`` for an
-    audience that is still to be cut into ranges. ``takes`` counts the planners that took it.
+    audience that is still to be cut into ranges. ``takes`` counts the planners that took it; more than one of them make it a suspect.
     """
 
     id: int

@@ -34,6 +34,7 @@ class Settings:
     handed: int = 2_000
     poll: float = 0.2
     lease: float = 30.0
+    together: int = 500
     crashes: int = 5
     pages: int = 20
 
@@ -68,6 +69,8 @@ class Planner:
         self._settings = settings or Settings()
         self._failpoints = listeners.failpoints
         self._handed: deque[PlanWork] = deque()
+        self._suspects: deque[PlanWork] = deque()
+        self._alone = asyncio.Lock()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._planners: list[asyncio.Task[None]] = []
@@ -76,15 +79,16 @@ class Planner:
     @property
     def handed(self) -> int:
         """Pieces of work that wait in this process."""
-        return len(self._handed)
+        return len(self._handed) + len(self._suspects)
 
     def room(self) -> int:
         """How many more pieces of work may be handed over."""
-        return self._settings.handed - len(self._handed)
+        return self._settings.handed - self.handed
 
     def hand_over(self, works: Sequence[PlanWork]) -> None:
         """Take work that the acceptor has just committed under this node's lease."""
-        self._handed.extend(works)
+        for work in works:
+            (self._suspects if work.takes > 1 else self._handed).append(work)
         self._arrived.set()
 
     def start(self) -> None:
@@ -104,8 +108,8 @@ class Planner:
     # ------------------------------------------------------------------------------------- loops
 
     async def _plan_forever(self) -> None:
-        while not self._stopping or self._handed:
-            while self._handed:
+        while not self._stopping or self.handed:
+            while self.handed:
                 await self.run(self._next())
             if not self._stopping:
                 self._arrived.clear()
@@ -135,18 +139,16 @@ class Planner:
         return len(taken)
 
     def _next(self) -> list[PlanWork]:
-        """Take handed work of up to one transaction's size; a suspect or an audience is planned alone."""
-        works: list[PlanWork] = []
-        recipients = 0
-        while self._handed and len(works) < self._settings.batch * 8 and recipients < CHUNK:
-            work = self._handed[0]
-            alone = work.takes > 1 or work.audience != "list"
-            if alone and works:
+        """Take handed work of up to one transaction's size; an audience alone; suspects alone, and last."""
+        if not self._handed:
+            return [self._suspects.popleft()] if self._suspects else []
+        works = [self._handed.popleft()]
+        recipients = _size(works[0])
+        while self._handed and len(works) < self._settings.together and works[0].audience == "list":
+            recipients += _size(self._handed[0])
+            if self._handed[0].audience != "list" or recipients > CHUNK:
                 break
             works.append(self._handed.popleft())
-            if alone:
-                break
-            recipients += (work.recipients or "").count(",") + 1
         return works
 
     # ------------------------------------------------------------------------------------- one batch
@@ -159,12 +161,12 @@ class Planner:
         if not works:
             return
         try:
-            if works[0].takes > self._settings.crashes:
-                await self._park(works, "crashed")
+            if works[0].takes > 1:
+                await self._plan_alone(works[0])
             elif works[0].audience.startswith("walk_"):
                 await self._cut(works[0])
             else:
-                await self._plan(works, again=again or works[0].takes > 1)
+                await self._plan(works, again=again)
         except Exception as error:  # noqa: BLE001  # logged, and the work stays in the table under its lease
             await self._apart(works, error, again=again)
 
@@ -177,6 +179,18 @@ class Planner:
             return
         exc = error if meaning is Trouble.BUG else None
         log.error("planning of %d pieces failed: %s", len(works), type(error).__name__, exc_info=exc)
+
+    async def _plan_alone(self, work: PlanWork) -> None:
+        """One suspect of this node at a time: when the node dies now, it is known of whom."""
+        async with self._alone:
+            async with self._pool.transaction() as connection:
+                crashes = await planning.suspect(connection, work, self._boot)
+            if crashes > self._settings.crashes:
+                await self._park([work], "crashed")
+            elif crashes and work.audience.startswith("walk_"):
+                await self._cut(work)
+            elif crashes:
+                await self._plan([work], again=True)
 
     async def _park(self, works: Sequence[PlanWork], reason: str) -> None:
         async with self._pool.transaction() as connection:
@@ -204,3 +218,8 @@ class Planner:
         woken = {(w.planned.lane, w.planned.bulkhead) for w in writes if not w.planned.settled and not w.waits}
         if woken:
             self._listeners.wake(woken)
+
+
+def _size(work: PlanWork) -> int:
+    """About how many recipients a piece has: a bound on the work of one transaction, not a count."""
+    return (work.recipients or "").count(",") + 1

@@ -38,6 +38,11 @@ async def take(connection: Connection, lane: int, limit: int, boot: int, lease: 
     return [PlanWork(**{name: row[name] for name in PlanWork.__slots__}) for row in rows]
 
 
+async def suspect(connection: Connection, work: PlanWork, boot: int) -> int:
+    """Count that a piece is planned alone now; returns how often it has been, 0 when it is no longer ours."""
+    return int(await connection.fetchval(_sql.suspect, work.id, boot) or 0)
+
+
 async def finish_work(connection: Connection, works: Sequence[PlanWork], boot: int) -> dict[int, str | None]:
     """Remove the work rows under their lease; those still ours, and what its deliveries have already come to.
 

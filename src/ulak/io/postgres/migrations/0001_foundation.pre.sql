@@ -270,7 +270,8 @@ CREATE TABLE plan_work (
     lane          smallint NOT NULL,
     ready_at      timestamptz NOT NULL,             -- not before; also the end of a planner's lease
     boot          int NOT NULL DEFAULT 0,           -- who may plan it until then; 0: nobody
-    takes         smallint NOT NULL DEFAULT 0,      -- how often a planner took it
+    takes         smallint NOT NULL DEFAULT 0,      -- how often a planner took it; from the second time on it is a suspect
+    crashes       smallint NOT NULL DEFAULT 0,      -- how often it was planned alone and did not come through
     audience      text NOT NULL,                    -- list; topic, all: one range; walk: still to be cut into ranges
     topic         text,
     after         text COLLATE "C",                 -- keyset range of an audience: after < user id <= upto

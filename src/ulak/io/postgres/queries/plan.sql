@@ -11,6 +11,11 @@ WITH free AS (
 SELECT t.*, n.type, n.catalog, n.accepted_at, n.expires_at, n.channels, n.actor, n.context, n.data
 FROM taken t JOIN notifications n ON n.tenant = t.tenant AND n.id = t.notification;
 
+-- name: suspect
+-- A piece that an earlier planner did not finish is about to be planned alone: count it before, for afterwards
+-- nobody may be left to do so.
+UPDATE plan_work SET crashes = crashes + 1 WHERE id = $1::bigint AND boot = $2::int RETURNING crashes;
+
 -- name: finish_work
 -- Deleting the work row is what makes planning happen exactly once: only the holder of the lease can,
 -- and whatever the transaction writes stands or falls with it.
@@ -52,7 +57,7 @@ FROM unnest($6::text[], $7::text[]) AS r (after, upto);
 
 -- name: advance_walk
 -- Move the cursor of a walk and let it go, under its lease.
-UPDATE plan_work SET after = $3::text, ready_at = now(), boot = 0, takes = 0
+UPDATE plan_work SET after = $3::text, ready_at = now(), boot = 0, takes = 0, crashes = 0
 WHERE id = $1::bigint AND boot = $2::int RETURNING id;
 
 -- name: topic_members
