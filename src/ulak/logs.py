@@ -24,8 +24,8 @@ class _Json(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def set_up(level: str) -> None:
-    """Send the log to standard error."""
+def set_up(level: str, *, access: bool = False) -> None:
+    """Send the log to standard error; with ``access`` also a line for each request."""
     handler = logging.StreamHandler(sys.stderr)
     if sys.stderr.isatty():
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
@@ -34,3 +34,5 @@ def set_up(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").disabled = True
+    if not access:
+        logging.getLogger("ulak.access").setLevel(logging.WARNING)

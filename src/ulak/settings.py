@@ -43,6 +43,7 @@ class Settings:
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
     allow_origins: str = _option("", "browser origins that may call /v1/me and open sockets")
+    access_log: str = _option("off", "on: a line for each request, with its route and never its path")
     log_level: str = _option("info", "debug, info, warning or error")
 
     @classmethod

@@ -39,7 +39,7 @@ def command(
 ) -> None:
     """Run a node."""
     wanted = settings(project, host=host, port=port, processes=processes)
-    set_up(wanted.log_level)
+    set_up(wanted.log_level, access=wanted.access_log == "on")
     listener = socket.socket(fileno=fd) if fd is not None else listen(wanted)
     base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
     try:

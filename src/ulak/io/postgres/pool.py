@@ -7,8 +7,8 @@ session state, so everything works behind a transaction-pooling PgBouncer with
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 import asyncpg
@@ -95,13 +95,13 @@ class Pool:
         """Close all at once."""
         self._pool.terminate()
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def connection(self, timeout: float = 10.0) -> AsyncIterator[Connection]:
         """Borrow a connection; waits at most ``timeout`` seconds for a free one."""
         async with self._pool.acquire(timeout=timeout) as connection:
             yield cast("Connection", connection)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def transaction(self, *first: str, timeout: float = 10.0) -> AsyncIterator[Connection]:
         """Borrow a connection inside a transaction; commits at the end, rolls back on an error.
 
@@ -114,7 +114,8 @@ class Pool:
                 yield connection
                 _check(await connection.execute("COMMIT"))
             except BaseException:
-                if not raw.is_closed() and raw.is_in_transaction():
+                # A BEGIN that was cancelled on its way may still open a transaction: roll back whatever there is.
+                with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                     await connection.execute("ROLLBACK")
                 raise
 
