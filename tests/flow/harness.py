@@ -104,6 +104,12 @@ async def send(node: Node, wanted: dict[str, Any], key: str | None = None) -> Ac
     return result
 
 
+async def plan_all(node: Node) -> None:
+    """Plan what is due by hand: no loop of the node needs to run."""
+    while node.planner.handed or await node.planner.poll():
+        await node.planner.run(node.planner._next())
+
+
 async def put_users(pool: Pool, *ids: str) -> None:
     """Store users with an email address each."""
     await pool.execute(
