@@ -23,7 +23,15 @@ def environment(shim: Path) -> dict[str, str]:
     """Our libraries for another interpreter; before 3.11.3 they want a backport that ours does not have."""
     (shim / "async_timeout.py").write_text("from asyncio import Timeout, timeout\n")
     path = os.pathsep.join([str(ROOT), str(ROOT / "src"), sysconfig.get_paths()["purelib"], str(shim)])
-    return {"PATH": os.environ["PATH"], "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
+    (shim / "hypothesis").mkdir()
+    (shim / "hypothesis").chmod(0o777)
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(shim / "hypothesis"),
+        "HOME": "/nonexistent",
+    }
 
 
 def interpreter(env: dict[str, str]) -> str | None:
@@ -46,14 +54,18 @@ def test_all_of_it_as_a_plain_user(spot: Path) -> None:
     if python is None:
         pytest.skip("nobody may not run this Python or read its libraries")
     folder = Path(__file__).parent
-    ran = subprocess.run(
-        [*become(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--ignore={__file__}", str(folder)],
-        env=env,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-2000:]
-    assert " passed" in ran.stdout
-    assert " failed" not in ran.stdout
+    limits = ["--timeout=60", "-o", "faulthandler_timeout=50"]
+    with (spot / "output").open("w+") as output:
+        ran = subprocess.run(
+            [*become(python), "-m", "pytest", "-v", "-p", "no:cacheprovider", *limits, f"--ignore={__file__}", folder],
+            env=env,
+            cwd=ROOT,
+            stdout=output,  # a file, not a pipe: a process that outlived its test could hold that open
+            stderr=output,
+            timeout=280,
+            check=False,
+        )
+        output.seek(0)
+        said = output.read()
+    assert ran.returncode == 0, said[-5000:]
+    assert " passed" in said
