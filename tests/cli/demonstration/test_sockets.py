@@ -29,6 +29,9 @@ class Gateway:
         self.sockets: list[web.WebSocketResponse] = []
         self.revision = 0
         self.refuse: int | None = None
+        self.early = False
+        self.open = asyncio.Event()
+        self.open.set()
         self.url = ""
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -40,6 +43,11 @@ class Gateway:
             await socket.close(code=self.refuse)
             return socket
         self.sockets.append(socket)
+        if not self.open.is_set():
+            hearing, opening = asyncio.create_task(socket.receive()), asyncio.create_task(self.open.wait())
+            await asyncio.wait({hearing, opening}, return_when=asyncio.FIRST_COMPLETED)
+            self.early = hearing.done()
+            hearing.cancel()
         since = hello.get("since")
         welcome = {"op": "welcome", "revision": self.revision, "epoch": "e1", "full": since is None}
         await socket.send_json(welcome)
@@ -115,6 +123,24 @@ async def test_it_comes_back_after_a_broken_connection(gateway: Gateway) -> None
         await ada.caught_up()
         await gateway.sockets[0].close(code=4000)
         await eventually(lambda: len(gateway.hellos) == 2)
+        running.cancel()
+
+
+async def test_it_says_nothing_before_it_is_welcome(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "PACE", 0.2)  # the connection breaks before ada can say what she has seen
+    async with Client(gateway.url, "key") as client:
+        ada = listener(client, Habit.SEES, [])
+        running = asyncio.create_task(ada.run())
+        await ada.caught_up()
+        gateway.open.clear()
+        await gateway.say(0, 1)
+        await eventually(lambda: len(ada.log.frames) == 1)
+        await gateway.sockets[0].close(code=4000)
+        await eventually(lambda: len(gateway.hellos) == 2)
+        await asyncio.sleep(0.5)  # two and a half turns in which it could speak
+        gateway.open.set()
+        await eventually(lambda: {"op": "seen", "ids": ["dlv_1"]} in gateway.heard)
+        assert not gateway.early
         running.cancel()
 
 

@@ -55,6 +55,7 @@ class Listener:
     _after: int = 0
     _target: int = 0
     _fresh: bool = False
+    _welcomed: bool = False
     _met: set[str] = field(default_factory=set)
     _to_do: dict[str, list[str]] = field(default_factory=lambda: {"seen": [], "read": []})
     _acked: int = 0
@@ -96,7 +97,7 @@ class Listener:
 
     async def _converse(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._connection += 1
-        self._acked = 0
+        self._acked, self._welcomed = 0, False
         hello: dict[str, Any] = {"op": "hello", "token": self.token}
         if self._since is not None:
             hello |= {"since": self._since, "epoch": self._epoch}
@@ -117,8 +118,7 @@ class Listener:
         """Ack what has come, and do what the user does, in batches."""
         while True:
             await asyncio.sleep(PACE)
-            said = list(self._commands())
-            if said:
+            if self._welcomed and (said := list(self._commands())):
                 await socket.send_str(json.dumps(said))
 
     def _commands(self) -> Iterator[dict[str, Any]]:
@@ -135,7 +135,7 @@ class Listener:
         """Note one frame."""
         match frame.get("op"):
             case "welcome":
-                self._fresh = bool(frame["full"])
+                self._welcomed, self._fresh = True, bool(frame["full"])
                 if self._fresh:
                     self._since = 0
                 self._epoch, self._target = frame["epoch"], int(frame["revision"])
