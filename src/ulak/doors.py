@@ -27,6 +27,7 @@ from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.tokens import TokenRing
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
 from ulak.flow.receipts import Receipts
+from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
 from ulak.io.postgres import nodes
 from ulak.io.postgres.catalogs import apply
@@ -216,10 +217,12 @@ async def _upkeep(doors: Doors, owned: RunningPostgres | None) -> None:
     """Look after the database that is ours, and know which nodes live."""
     while True:
         await asyncio.sleep(_STEP)
-        if owned is not None:
-            owned.step()
         try:
+            if owned is not None:
+                owned.step()
             await doors.look()
+        except EmbeddedError as error:
+            log.error("PostgreSQL does not start: %s", error)  # noqa: TRY400  # the message says what to do
         except EXPECTED as error:
             log.warning("which nodes live can't be read: %s", type(error).__name__)
 

@@ -22,6 +22,7 @@ from ulak.cli import children
 from ulak.cli.common import plainly, settings
 from ulak.doors import run
 from ulak.io.embedded import valkey
+from ulak.io.embedded.errors import EmbeddedError
 from ulak.logs import set_up
 from ulak.settings import Settings
 
@@ -110,8 +111,7 @@ def _supervise(wanted: Settings, base: database.Database, listener: socket.socke
         tell()
         while not stopping:
             time.sleep(0.2)
-            if base.owned is not None:
-                base.owned.step()
+            _look_after(base)
             for number, node in nodes.items():
                 if node.poll() is not None and not stopping:
                     click.echo(f"node {number} ended with {node.returncode}; starting it again", err=True)
@@ -120,6 +120,16 @@ def _supervise(wanted: Settings, base: database.Database, listener: socket.socke
         _end(nodes, wanted.drain_seconds)
         if bus is not None:
             bus.stop()
+
+
+def _look_after(base: database.Database) -> None:
+    """Bring a PostgreSQL of ours that died back; until it starts, requests are answered with 503."""
+    if base.owned is None:
+        return
+    try:
+        base.owned.step()
+    except EmbeddedError as error:
+        click.echo(f"PostgreSQL does not start: {error}", err=True)
 
 
 def _node(
