@@ -1,4 +1,4 @@
-"""What is a JSON text that is safe to take from a stranger, and what is its canonical form?
+r"""What is a JSON text that is safe to take from a stranger, and what is its canonical form?
 
 RFC 8259 leaves the dangerous parts open; this is the strict reading (compare I-JSON, RFC 7493):
 
@@ -10,7 +10,7 @@ RFC 8259 leaves the dangerous parts open; this is the strict reading (compare I-
 Nearly all of that is decided at C speed. ``msgspec`` refuses surrogates, NaN and numbers out of range
 by itself. Duplicate keys are found by counting colons: the canonical form has one for every key that
 survived and one for every colon inside a string, so a text with more of them lost a key. Only texts that
-look suspicious (``\\u0000``, an escaped colon, twenty digits in a row, many brackets) are walked.
+look suspicious (``\u0000``, an escaped colon, twenty digits in a row, many brackets) are walked.
 """
 
 from __future__ import annotations

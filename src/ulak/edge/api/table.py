@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ulak.core import request
+from ulak.core import request_body
 from ulak.core.apikey import Scope
 from ulak.edge.api import (
     catalog,
@@ -40,7 +40,7 @@ def _notifications() -> Sequence[Route]:
             "Send one notification",
             {202: wire.AcceptedAnswer},
             Scope.SEND,
-            described=request.NotificationBody,
+            described=request_body.NotificationBody,
             header=_KEY_HEADER,
         ),
         Route(
@@ -51,7 +51,7 @@ def _notifications() -> Sequence[Route]:
             "Send up to 1,000 notifications",
             {200: wire.BatchAnswer},
             Scope.SEND,
-            described=request.BatchBody,
+            described=request_body.BatchBody,
         ),
         Route(
             "GET",
