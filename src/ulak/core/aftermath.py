@@ -6,8 +6,9 @@ call used up a try, and whether the address is to be suppressed or the message p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from ulak.core import retry
 from ulak.core.model import Class
@@ -19,8 +20,7 @@ STOP = "stop"
 """The ``on_unknown`` policy that never sends twice."""
 
 
-@dataclass(frozen=True, slots=True)
-class Course:
+class Course(msgspec.Struct, frozen=True, gc=False):
     """A delivery as it stood before the call.
 
     ``attempts`` counts earlier calls that used up a try; ``first_at`` is when the first call began;
@@ -34,8 +34,7 @@ class Course:
     on_unknown: str
 
 
-@dataclass(frozen=True, slots=True)
-class Next:
+class Next(msgspec.Struct, frozen=True, gc=False):
     """What to write.
 
     ``retry_at`` is when to call again (None: never, or for ``unknown`` at the attempt's own deadline to

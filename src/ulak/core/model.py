@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntFlag, StrEnum
 
+import msgspec
+
 
 class Channel(StrEnum):
     """A way to reach a user."""
@@ -84,8 +86,7 @@ class NotificationType:
     on_unknown: str
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(msgspec.Struct, frozen=True, gc=False):
     """Somebody who can be notified, as known at planning time (stored or inline)."""
 
     id: str

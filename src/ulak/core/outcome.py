@@ -18,8 +18,9 @@ success; a call whose answer never came is ``unknown``, which is neither.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class Kind(StrEnum):
@@ -59,8 +60,7 @@ BLAME: dict[Kind, Blame | None] = {
 """Who is blamed where a provider's row says nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One verdict on one call.
 
     ``reason`` is a short stable word for people and filters (``smtp_550_5.1.1``); ``detail`` the

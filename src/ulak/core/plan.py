@@ -25,8 +25,7 @@ _NAME = 75
 _encode = msgspec.json.Encoder().encode
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True, gc=False):
     """What is known of one recipient at planning time.
 
     ``choices`` are (category, channel, allowed); ``suppressed`` (channel, scope, reason) of the user's
@@ -39,8 +38,7 @@ class Facts:
     suppressed: Sequence[tuple[str, str, str]] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(msgspec.Struct, frozen=True, gc=False):
     """One delivery to be inserted. ``delay`` is in seconds; ``settled`` means that it is already at its end."""
 
     id: UUID

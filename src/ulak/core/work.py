@@ -7,7 +7,6 @@ The same value comes from the acceptor in this process right after its commit, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -19,8 +18,7 @@ CHUNK = 500
 """The most recipients that one piece of work holds and one transaction plans."""
 
 
-@dataclass(frozen=True, slots=True)
-class PlanWork:
+class PlanWork(msgspec.Struct, frozen=True, gc=False):
     """One chunk of recipients, or one range of an audience (``after`` < user id <= ``upto``).
 
     ``audience``: ``list``; ``topic`` or ``all`` for one range; ``walk_topic`` or ``walk_all`` for an

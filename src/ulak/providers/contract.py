@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+import msgspec
+
 from ulak.core.content.email import ContentError, EmailContent
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome
@@ -57,8 +59,7 @@ class InboxContent:
 Content = EmailContent | InboxContent | NoContent
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One delivery, ready to be translated.
 
     ``attempt`` is our id of this call (``att_…``), carried to the vendor where it can echo it;

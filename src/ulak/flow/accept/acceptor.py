@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -49,12 +49,36 @@ class Handoff(Protocol):
         """Take work that is leased to this process."""
 
 
-@dataclass(slots=True)
+class _Ticket:
+    """One caller who waits for all of his requests; a future for each of a thousand would cost more than storing it."""
+
+    __slots__ = ("done", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
 class _Entry:
-    row: Accepting
-    request: NotificationRequest
-    done: asyncio.Future[Result]
-    twins: list[_Entry] = field(default_factory=list)
+    """One request on its way; ``result`` is its answer, or the error that its caller gets."""
+
+    __slots__ = ("request", "result", "row", "ticket", "twins")
+
+    def __init__(self, row: Accepting, request: NotificationRequest, ticket: _Ticket) -> None:
+        self.row = row
+        self.request = request
+        self.ticket = ticket
+        self.result: Result | BaseException | None = None
+        self.twins: list[_Entry] = []
+
+    def settle(self, result: Result | BaseException) -> None:
+        """Take the first answer; the last of a caller's wakes him."""
+        if self.result is not None:
+            return
+        self.result = result
+        self.ticket.left -= 1
+        if self.ticket.left == 0 and not self.ticket.done.done():
+            self.ticket.done.set_result(None)
 
 
 class Acceptor:
@@ -112,25 +136,25 @@ class Acceptor:
         if len(self._queue) + len(requests) > self._settings.waiting:
             raise Unavailable("too many requests wait to be stored")
         room = 0 if self._handoff is None else self._handoff.room()
+        if not requests:
+            return []
+        ticket = _Ticket(len(requests))
         entries = []
         for request in requests:
-            entry = self._entry(tenant, request, mine=room > 0)
-            room -= len(entry.row.works)
-            entries.append(entry)
+            row = self._row(tenant, request, mine=room > 0)
+            room -= len(row.works)
+            entries.append(_Entry(row, request.request, ticket))
         self._queue.extend(entries)
         self._arrived.release()
-        results = await asyncio.gather(*(entry.done for entry in entries), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [r for r in results if not isinstance(r, BaseException)]
+        await ticket.done
+        return [_answered(entry) for entry in entries]
 
     # ------------------------------------------------------------------------------------- building
 
-    def _entry(self, tenant: int, ask: AcceptRequest, *, mine: bool) -> _Entry:
+    def _row(self, tenant: int, ask: AcceptRequest, *, mine: bool) -> Accepting:
         request = ask.request
         works, count = _works(request)
-        row = Accepting(
+        return Accepting(
             tenant=tenant,
             id=self._new_id(),
             key_hash=_key_hash(request.idempotency_key) if request.idempotency_key is not None else None,
@@ -151,7 +175,6 @@ class Acceptor:
             works=works,
             mine=mine and request.send_at is None,
         )
-        return _Entry(row, request, asyncio.get_running_loop().create_future())
 
     # ------------------------------------------------------------------------------------- flushing
 
@@ -241,6 +264,15 @@ class Acceptor:
 # --------------------------------------------------------------------------------------------- helpers
 
 
+def _answered(entry: _Entry) -> Result:
+    """What an entry was answered; raises what its caller gets instead."""
+    if entry.result is None:
+        raise AssertionError("a caller was woken before all of his requests were answered")
+    if isinstance(entry.result, BaseException):
+        raise entry.result
+    return entry.result
+
+
 def _key_hash(key: str) -> bytes:
     return hashlib.blake2b(_ROUTE + key.encode(), digest_size=16).digest()
 
@@ -307,23 +339,19 @@ def _answer(entry: _Entry, result: Result | BaseException) -> None:
     if isinstance(result, BaseException):
         _fail(entry, result)
         return
-    if not entry.done.done():
-        entry.done.set_result(result)
+    entry.settle(result)
     for twin in entry.twins:
-        if twin.done.done():
-            continue
         if not isinstance(result, Accepted) or twin.row.fingerprint == entry.row.fingerprint:
             repetition = (
                 result
                 if not isinstance(result, Accepted)
                 else Accepted(result.id, result.recipients, result.problems, replayed=True)
             )
-            twin.done.set_result(repetition)
+            twin.settle(repetition)
         else:
-            twin.done.set_result(Conflict())
+            twin.settle(Conflict())
 
 
 def _fail(entry: _Entry, error: BaseException) -> None:
     for one in (entry, *entry.twins):
-        if not one.done.done():
-            one.done.set_exception(error)
+        one.settle(error)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
+
 from ulak.core.request import NotificationRequest
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptRequest:
+class AcceptRequest(msgspec.Struct, frozen=True, gc=False):
     """A checked request, and the version of the catalogue that it was checked against."""
 
     request: NotificationRequest
     catalog: int
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """Durable. ``replayed`` says that an earlier request with this key made it; ``problems`` is JSON."""
 
     id: UUID

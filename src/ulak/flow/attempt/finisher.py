@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+
+import msgspec
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.flow.attempt.model import Lease, Settings
@@ -104,4 +105,4 @@ class Finisher:
 
 def _plain(result: Result) -> Result:
     """A result without the vendor's own words, which PostgreSQL may refuse."""
-    return replace(result, detail=None, vendor_id=None)
+    return msgspec.structs.replace(result, detail=None, vendor_id=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -90,7 +90,7 @@ def _write(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, loo
     verdict = looks.verdicts.get(work.id)
     if verdict is not None and (planned.state == "accepted" or not planned.settled):
         state, _, reason = verdict.partition(":")
-        planned = replace(planned, state=state, reason=reason, delay=0.0, settled=True)
+        planned = msgspec.structs.replace(planned, state=state, reason=reason, delay=0.0, settled=True)
     item, final = _item(work, policy, planned, loaded)
     waits = final.delay > 0 or looks.full(final.lane, final.bulkhead)
     return Write(
@@ -114,7 +114,7 @@ def _item(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded) -> t
     try:
         content = loaded.renderer.in_app(policy.type, planned.user.locale, context(work, planned.user))
     except RenderError:
-        return None, replace(planned, state="failed", reason=Reason.RENDER_FAILED.value)
+        return None, msgspec.structs.replace(planned, state="failed", reason=Reason.RENDER_FAILED.value)
     return (_encode(content).decode(), policy.watched), planned
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
+from ulak.io.postgres.columns import Columns, turned
 from ulak.io.postgres.pool import Connection, Pool, Row
 from ulak.io.postgres.queries import load
 
 _sql = load("accept")
 
 
-@dataclass(frozen=True, slots=True)
-class Accepting:
+class Accepting(msgspec.Struct, frozen=True, gc=False):
     """One request as it is stored. ``life`` (seconds) counts from the database's now where ``expires_at`` is None.
 
     ``works`` are its pieces of plan work: (audience, topic, recipients as JSON).
@@ -41,6 +42,9 @@ class Accepting:
     mine: bool
 
 
+_COLUMNS = Columns(name for name in Accepting.__struct_fields__ if name not in ("works", "mine"))
+
+
 async def store(connection: Connection, group: Sequence[Accepting], boot: int, lease: float) -> list[Row]:
     """Store a group of requests in one transaction.
 
@@ -48,35 +52,8 @@ async def store(connection: Connection, group: Sequence[Accepting], boot: int, l
     pieces of one request in order.
     Work of a request with ``mine`` is leased to ``boot`` for ``lease`` seconds.
     """
-    columns = list(
-        zip(
-            *(
-                (
-                    a.tenant,
-                    a.id,
-                    a.key_hash,
-                    a.fingerprint,
-                    a.type,
-                    a.catalog,
-                    a.lane,
-                    a.recipients,
-                    a.life,
-                    a.expires_at,
-                    a.send_at,
-                    a.channels,
-                    a.actor,
-                    a.collapse_key,
-                    a.context,
-                    a.problems,
-                    a.data,
-                )
-                for a in group
-            ),
-            strict=True,
-        )
-    )
-    works = list(zip(*((a.id, *work, a.mine) for a in group for work in a.works), strict=True))
-    return await connection.fetch(_sql.accept, *columns, *works, boot, lease)
+    works = turned([(a.id, *work, a.mine) for a in group for work in a.works], 5)
+    return await connection.fetch(_sql.accept, *_COLUMNS.of(group), *works, boot, lease)
 
 
 async def repeated(connection: Connection, keys: Sequence[tuple[int, bytes]]) -> dict[int, Row]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
+
 from ulak.core.plan import BUCKETS
+from ulak.io.postgres.columns import Columns, thinned
 from ulak.io.postgres.pool import Connection, Row
 from ulak.io.postgres.queries import load
 
@@ -17,8 +19,7 @@ SOLO = 10
 """Lane numbers from here on hold rows that are tried alone."""
 
 
-@dataclass(slots=True, eq=False)
-class Started:
+class Started(msgspec.Struct, eq=False, gc=False):
     """A delivery whose attempt row is in: it is to be sent now, once, under ``token``."""
 
     token: int
@@ -43,8 +44,7 @@ class Started:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, gc=False):
     """What became of one call: the outcome to append, the state it leads to, and the next try.
 
     ``delay`` is seconds until the next try, None for none; ``verdict`` settles the row then instead of
@@ -74,7 +74,7 @@ class Result:
     settled: bool
 
 
-_RESULT = tuple(Result.__dataclass_fields__)
+_COLUMNS = Columns(Result.__struct_fields__)
 _ALL = 1 << 62
 
 
@@ -180,7 +180,7 @@ async def begin(
         [r["tenant"] for r in rows],
         [r["delivery"] for r in rows],
         [r["n"] for r in rows],
-        [r["verdict"] for r in rows],
+        thinned([r["verdict"] for r in rows]),
         account,
         reconcile_after,
     )
@@ -228,8 +228,8 @@ def _started(token: int, row: Row, j: Row) -> Started:
 
 async def finish(connection: Connection, results: Sequence[Result], ended: Sequence[int]) -> set[tuple[UUID, int]]:
     """Write results under their leases and end the leases ``ended``; returns (delivery, n) of those written."""
-    columns = [[getattr(r, name) for r in results] for name in _RESULT]
-    rows = await connection.fetch(_sql.finish, list({r.token for r in results}), *columns, list(ended))
+    tokens = list({r.token for r in results})
+    rows = await connection.fetch(_sql.finish, tokens, *_COLUMNS.of(results), list(ended))
     return {(row["delivery"], row["n"]) for row in rows}
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
+
+import msgspec
 
 from ulak.core.model import User
 from ulak.core.plan import Facts, Planned, bucket
 from ulak.core.work import PlanWork
+from ulak.io.postgres.columns import thinned, turned
 from ulak.io.postgres.pool import Connection
 from ulak.io.postgres.queries import load
 
 _sql = load("plan")
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """One planned delivery with what it inherits; ``item`` is (content as JSON, watched) for an inbox item."""
 
     tenant: int
@@ -35,7 +36,7 @@ class Write:
 async def take(connection: Connection, lane: int, limit: int, boot: int, lease: float) -> list[PlanWork]:
     """Lease up to ``limit`` pieces of work of a lane for ``lease`` seconds."""
     rows = await connection.fetch(_sql.take_work, lane, limit, boot, lease)
-    return [PlanWork(**{name: row[name] for name in PlanWork.__slots__}) for row in rows]
+    return [PlanWork(**{name: row[name] for name in PlanWork.__struct_fields__}) for row in rows]
 
 
 async def suspect(connection: Connection, work: PlanWork, boot: int) -> int:
@@ -58,7 +59,7 @@ async def facts(connection: Connection, users: Sequence[tuple[int, User | str]])
         _sql.facts,
         [tenant for tenant, _ in users],
         [u if isinstance(u, str) else u.id for _, u in users],
-        [None if isinstance(u, str) else u.email for _, u in users],
+        thinned([None if isinstance(u, str) else u.email for _, u in users]),
     )
     found: list[Facts] = [Facts(User(""), known=False)] * len(users)
     for row in rows:
@@ -137,7 +138,7 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
     """Insert everything that was decided; returns (tenant, user, new top revision) of each inbox touched."""
     items = [w for w in writes if w.item is not None]
     tops, revisions = await _count_up(connection, [(w.tenant, w.planned.user.id) for w in items])
-    delivery_columns = _columns(
+    delivery_columns = turned(
         [
             (
                 w.tenant,
@@ -164,7 +165,7 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
         ],
         19,
     )
-    item_columns = _columns(
+    item_columns = turned(
         [
             (w.tenant, w.planned.user.id, w.planned.id, revision, w.notification, w.type, *w.item)
             for w, revision in zip(items, revisions, strict=True)
@@ -175,9 +176,7 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
     queued = [w for w in writes if not w.planned.settled]
     ready = [_place(w) for w in queued if not w.waits]
     timers = [(*_place(w), w.planned.delay) for w in queued if w.waits]
-    await connection.execute(
-        _sql.write_plan, *delivery_columns, *item_columns, *_columns(ready, 5), *_columns(timers, 6)
-    )
+    await connection.execute(_sql.write_plan, *delivery_columns, *item_columns, *turned(ready, 5), *turned(timers, 6))
     return tops
 
 
@@ -208,14 +207,9 @@ async def add_items(connection: Connection, items: Sequence[tuple[int, UUID, str
         (r["tenant"], r["user_id"], r["id"], revision, r["notification"], r["type"], *items[r["ord"] - 1][2:])
         for r, revision in zip(rows, revisions, strict=True)
     ]
-    await connection.execute(_sql.add_items, *_columns(added, 8))
+    await connection.execute(_sql.add_items, *turned(added, 8))
     return tops
 
 
 def _place(w: Write) -> tuple[int, str, int, int, UUID]:
     return w.planned.lane, w.planned.bulkhead, bucket(w.tenant), w.tenant, w.planned.id
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> list[list[object]]:
-    """Turn rows into the arrays that ``unnest`` takes."""
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
+
+import msgspec
 
 from ulak.core.content.address import domain_of, normalise_email
 from ulak.core.content.email import ContentError, EmailContent
@@ -302,7 +304,7 @@ def _verdict(row: Rule, reply: SmtpReply, code: str, status: str) -> Outcome:
         wait=row.wait,
         scope="all" if row.kind is Kind.RECIPIENT_PERMANENT else None,
     )
-    return made if row.blame is None else replace(made, blame=row.blame)
+    return made if row.blame is None else msgspec.structs.replace(made, blame=row.blame)
 
 
 def _read_lost(lost: Lost) -> Outcome:
