@@ -1,0 +1,1 @@
+"""What does Ulak claim of its speed, and how is each claim measured? One module a claim."""
