@@ -1,0 +1,28 @@
+"""What does a user's inbox say, live? A client of the socket in its shortest form.
+
+.venv/bin/python examples/inbox.py ws://127.0.0.1:8080 TOKEN
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from websockets.asyncio.client import connect
+
+
+async def main(url: str, token: str) -> None:
+    """Print what the user's inbox holds and what comes, and say that it has arrived."""
+    async with connect(f"{url}/v1/socket", subprotocols=["ulak.v1"]) as socket:
+        await socket.send(json.dumps({"op": "hello", "token": token, "since": 0}))
+        async for frame in socket:
+            heard = json.loads(frame)
+            for said in heard if isinstance(heard, list) else [heard]:
+                print(json.dumps(said))
+                if said["op"] in {"items", "changed"}:
+                    await socket.send(json.dumps({"op": "ack", "revision": said["revision"]}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:3]))
