@@ -26,6 +26,7 @@ from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.tokens import TokenRing
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
+from ulak.edge.guard import HttpGuard, SocketGuard
 from ulak.flow.receipts import Receipts
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
@@ -231,8 +232,8 @@ def _config(doors: Doors, wanted: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         doors,
         loop="none",
-        http="httptools",
-        ws="websockets-sansio",
+        http=HttpGuard,
+        ws=SocketGuard,
         ws_max_size=16_384,
         ws_ping_interval=25.0,
         ws_ping_timeout=8.0,
@@ -243,7 +244,6 @@ def _config(doors: Doors, wanted: Settings) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(wanted.drain_seconds) or 1,
-        h11_max_incomplete_event_size=16_384,
     )
 
 

@@ -21,6 +21,7 @@ from ulak import database
 from ulak.cli import children
 from ulak.cli.common import plainly, settings
 from ulak.doors import run
+from ulak.edge.guard import impatient
 from ulak.io.embedded import valkey
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.logs import set_up
@@ -63,6 +64,7 @@ def listen(wanted: Settings) -> socket.socket:
         where = f"{wanted.host}:{wanted.port}"
         message = f"can't listen on {where}: {error.strerror}; choose another with --port or ULAK_PORT"
         raise click.ClickException(message) from None
+    impatient(listener)
     listener.listen(4096)
     listener.setblocking(False)
     return listener

@@ -1,0 +1,242 @@
+"""Does a connection stay cheap whatever its caller sends, or does not send, or does not read?"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import socket
+import struct
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from tests.support import eventually
+from ulak.edge import guard
+from ulak.edge.guard import FRAMES, HEAD_BYTES, HEAD_LINES, PIPELINE, HttpGuard, SocketGuard, impatient
+
+pytestmark = pytest.mark.anyio
+
+KEY = base64.b64encode(bytes(16))
+UPGRADE = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+HANDSHAKE = UPGRADE + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + KEY + b"\r\n"
+
+
+class Peer:
+    """An application that takes its time, in a server on a port of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.heard: list[dict[str, Any]] = []
+        self.scopes: list[Any] = []
+        self.go = asyncio.Event()
+        self.server: uvicorn.Server
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scopes.append(scope)
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await self.go.wait()
+            while (message := await receive())["type"] != "websocket.disconnect":
+                self.heard.append(message)
+            return
+        while (await receive()).get("more_body"):
+            pass
+        if scope["path"] == "/wait":
+            await self.go.wait()
+        body = bytes(1 << 20) if scope["path"] == "/large" else b"ok"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    @property
+    def connections(self) -> int:
+        """How many the server holds."""
+        return len(self.server.server_state.connections)
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writers.append(writer)
+        return reader, writer
+
+
+@pytest.fixture
+async def peer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Peer]:
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(guard, "STALL_SECONDS", 1.0)
+    made = Peer()
+    listener = socket.create_server(("127.0.0.1", 0))
+    impatient(listener)
+    made.port = listener.getsockname()[1]
+    http, ws = HttpGuard, SocketGuard
+    config = uvicorn.Config(made, http=http, ws=ws, lifespan="off", log_config=None, ws_ping_interval=None)
+    made.server = uvicorn.Server(config)
+    task = asyncio.create_task(made.server.serve(sockets=[listener]))
+    await eventually(lambda: made.server.started)
+    yield made
+    made.go.set()
+    for writer in made.writers:
+        writer.transport.abort()
+    await asyncio.gather(*(writer.wait_closed() for writer in made.writers), return_exceptions=True)
+    made.server.should_exit = made.server.force_exit = True
+    await task
+    listener.close()
+
+
+async def ended(reader: asyncio.StreamReader, within: float = 5.0) -> bytes:
+    """All that comes until the server ends the connection."""
+    async with asyncio.timeout(within):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+async def test_a_request_is_answered_and_a_trailer_is_no_header(peer: Peer) -> None:
+    reader, writer = await peer.open()
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    writer.write(head + b"2\r\n{}\r\n0\r\nAuthorization: Bearer smuggled\r\n\r\n")
+    assert (await ended(reader)).endswith(b"\r\n\r\nok")
+    assert b"authorization" not in dict(peer.scopes[0]["headers"])
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\nX: "])
+async def test_a_head_that_does_not_come_ends_the_connection(peer: Peer, begun: bytes) -> None:
+    reader, writer = await peer.open()
+    writer.write(begun)
+    assert await ended(reader, 3.0) == b""
+    await eventually(lambda: peer.connections == 0)
+
+
+async def test_a_later_head_must_come_as_well(peer: Peer) -> None:
+    reader, writer = await peer.open()
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT")
+    assert (await ended(reader, 3.0)).endswith(b"ok")
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        b"GET /" + b"a" * (HEAD_BYTES + 1),
+        b"GET / HTTP/1.1\r\nX: " + b"a" * (HEAD_BYTES + 1),
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * (HEAD_LINES + 2),
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + b"a" * (2 * HEAD_BYTES),
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * (HEAD_LINES + 2),
+    ],
+    ids=["url", "header", "headers", "trailer", "trailers"],
+)
+async def test_a_head_is_bounded(peer: Peer, flood: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 60.0)  # it is not what ends it
+    reader, writer = await peer.open()
+    for start in range(0, len(flood), 10_000):
+        writer.write(flood[start : start + 10_000])
+        await asyncio.sleep(0)
+    answer = await ended(reader)
+    assert answer.startswith(b"HTTP/1.1 400") or not answer
+
+
+async def test_a_body_of_many_parts_is_no_head(peer: Peer) -> None:
+    reader, writer = await peer.open()
+    writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % (4 * HEAD_BYTES))
+    for _ in range(4):
+        writer.write(bytes(HEAD_BYTES))
+        await writer.drain()
+    assert (await ended(reader)).endswith(b"ok")
+
+
+async def test_requests_do_not_pile_up_behind_an_answer(peer: Peer) -> None:
+    reader, writer = await peer.open()
+    writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * (PIPELINE + 1))
+    assert b" 200 " not in await ended(reader)
+
+
+async def test_waiting_requests_of_a_caller_who_has_gone_are_dropped_silently(
+    peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await peer.open()
+    writer.write(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+    await eventually(lambda: len(peer.scopes) == 1)
+    writer.transport.abort()
+    await eventually(lambda: peer.connections == 0)
+    peer.go.set()
+    await eventually(lambda: not peer.server.server_state.tasks)
+    assert len(peer.scopes) == 1
+    assert not caplog.records
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="Linux has it")
+async def test_an_answer_that_is_not_read_does_not_hold_the_connection(peer: Peer) -> None:
+    reader, writer = await peer.open()
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a stream's transport
+    writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
+    await eventually(lambda: peer.connections == 1)
+    await eventually(lambda: peer.connections == 0, within=15)
+    del reader
+
+
+# ------------------------------------------------------------------------------------------- sockets
+
+
+def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
+    """A client's frame, masked with zeros."""
+    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + struct.pack("!H", len(payload))
+    return bytes([(0x80 if fin else 0) | opcode]) + size + bytes(4) + payload
+
+
+async def socket_of(peer: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await peer.open()
+    writer.write(b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    return reader, writer
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"POST / HTTP/1.1\r\n" + HANDSHAKE + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"X: y\r\n" * 150 + b"\r\n",
+        b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"X: " + b"y" * 20_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n",
+    ],
+    ids=["post", "headers", "header", "no key"],
+)
+async def test_a_broken_handshake_ends(peer: Peer, request_: bytes) -> None:
+    reader, writer = await peer.open()
+    writer.write(request_)
+    answer = await ended(reader, 2.0)
+    assert b" 101 " not in answer
+    await eventually(lambda: peer.connections == 0)
+
+
+async def test_messages_that_wait_are_bounded(peer: Peer) -> None:
+    _, writer = await socket_of(peer)
+    writer.write(frame(1, b"x") * 20_000)
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    peer.go.set()
+    await eventually(lambda: len(peer.heard) >= FRAMES)
+    assert len(peer.heard) <= 2 * FRAMES
+
+
+async def test_a_message_of_endless_empty_parts_ends_the_socket(peer: Peer) -> None:
+    reader, writer = await socket_of(peer)
+    peer.go.set()
+    writer.write(frame(1, b"x", fin=False) + frame(0, b"", fin=False) * (2 * FRAMES))
+    await ended(reader, 2.0)
+
+
+async def test_pongs_that_nobody_reads_end_the_socket(peer: Peer) -> None:
+    _, writer = await socket_of(peer)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a stream's transport
+    pings = frame(9, bytes(125)) * 1_000
+
+    async def flood() -> None:
+        for _ in range(1_000):
+            writer.write(pings)
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await flood()
+    await eventually(lambda: peer.connections == 0)
