@@ -230,7 +230,8 @@ async def test_a_number_is_called_once_whatever_the_queue_holds(node: Node, toge
     if together:
         for _ in range(3):
             await node.pool.execute(again)
-    async with station(node, lambda _: outcome(Kind.RETRY, "busy")) as one:
+    wide = Options(account=replace(MAIL, concurrency=128))
+    async with station(node, lambda _: outcome(Kind.RETRY, "busy"), wide) as one:
         await one.work()
         for _ in range(0 if together else 3):
             await node.pool.execute(again)
@@ -238,6 +239,26 @@ async def test_a_number_is_called_once_whatever_the_queue_holds(node: Node, toge
         assert len(one.vendor.sent) == 1
     assert await attempts(node) == [(1, "retry", "busy")]
     assert await node.pool.fetchval("SELECT count(*) FROM timers") == 1
+    assert await node.pool.fetchval("SELECT count(*) FROM leases") == 0
+
+
+async def test_a_number_that_another_transaction_begins_meanwhile_is_not_called(node: Node) -> None:
+    """The check sees no attempt, waits for the other's insert, and loses."""
+    await ready(node, "mail", "ada", "bob")
+    wide = Options(account=replace(MAIL, concurrency=128))
+    async with station(node, options=wide) as one:
+        async with node.pool.transaction() as other:
+            await other.execute(
+                "INSERT INTO attempts (tenant, delivery, n, token, account, reconcile_at)"
+                " SELECT tenant, id, 1, 0, 'other', now() FROM deliveries WHERE user_id = 'ada'"
+            )
+            checking = asyncio.create_task(one.work())
+            await eventually(
+                lambda: node.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"), what="the check to wait"
+            )
+        await checking
+        assert one.vendor.targets == ["bob@example.com"]
+    assert await states(node.pool) == {("ada", "email"): "pending", ("bob", "email"): "accepted"}
     assert await node.pool.fetchval("SELECT count(*) FROM leases") == 0
 
 
