@@ -205,15 +205,13 @@ async def test_a_list_and_a_topic_at_the_same_time_lose_nobody(door: Node) -> No
     await Topics(door.pool).subscribe(0, "news", "ada")
     await send(door, body("order", "ada", "bob", {"topic": "news"}))
     async with opened(door.pool, "one") as one, opened(door.pool, "two") as two:
-        lists, ranges = planner(one), planner(two)
+        lists, topics = planner(one), planner(two)
         await lists.poll()
         (work,) = (w for w in lists._handed if w.audience == "walk_topic")
         lists._handed.remove(work)
-        await lists._cut(work)
-        ranges.hand_over([w for w in lists._handed if w.audience == "topic"])
-        await door.pool.execute("UPDATE plan_work SET boot = $1 WHERE audience = 'topic'", two.boot)
-        lists._handed = type(lists._handed)(w for w in lists._handed if w.audience == "list")
-        await asyncio.gather(work_off(lists), work_off(ranges))
+        topics.hand_over([work])
+        await door.pool.execute("UPDATE plan_work SET boot = $1 WHERE audience = 'walk_topic'", two.boot)
+        await asyncio.gather(work_off(lists), work_off(topics))
     assert len(await states(door.pool)) == 4
     assert await door.pool.fetchval(WORK) == 0
 
@@ -325,12 +323,11 @@ async def test_a_cancel_takes_away_what_is_not_planned(door: Node) -> None:
 
 
 async def test_what_is_cancelled_while_a_planner_holds_it_is_written_down_as_cancelled(door: Node) -> None:
-    """A range that was cut while the cancel ran: nobody took it away, and it must not be sent."""
+    """Work that was held while the cancel ran: nobody took it away, and it must not be sent."""
     accepted = await send(door, body("order", {"all": True}))
     async with opened(door.pool, "node") as node:
         one = planner(node)
         await one.poll()
-        await one._cut(one._next()[0])
         await door.pool.execute("UPDATE notifications SET cancelled_at = now() WHERE id = $1", accepted.id)
         await work_off(one)
     assert set((await states(door.pool)).values()) == {"cancelled:by_caller"}

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import msgspec
+
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES
-from ulak.core.work import CHUNK, PlanWork
+from ulak.core.work import CHUNK, PlanWork, cost
 from ulak.flow.plan.batch import Looks, plan_batch
 from ulak.io.postgres import planning
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
@@ -27,11 +29,11 @@ Hint = Callable[[Sequence[tuple[int, str, int]]], None]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Seconds and sizes of the plan stage."""
+    """Seconds and sizes of the plan stage; ``handed`` bounds what waits in this process (``core.work.cost``)."""
 
     planners: int = 2
-    batch: int = 64
-    handed: int = 2_000
+    batch: int = 500
+    handed: int = 8_000
     poll: float = 0.2
     lease: float = 30.0
     together: int = 500
@@ -71,7 +73,9 @@ class Planner:
         self._handed: deque[PlanWork] = deque()
         self._suspects: deque[PlanWork] = deque()
         self._alone = asyncio.Lock()
+        self._load = 0
         self._arrived = asyncio.Event()
+        self._hungry = asyncio.Event()
         self._stopping = False
         self._planners: list[asyncio.Task[None]] = []
         self._poller: asyncio.Task[None] | None = None
@@ -82,13 +86,14 @@ class Planner:
         return len(self._handed) + len(self._suspects)
 
     def room(self) -> int:
-        """How many more pieces of work may be handed over."""
-        return self._settings.handed - self.handed
+        """How much more work may be handed over, by its cost."""
+        return self._settings.handed - self._load
 
     def hand_over(self, works: Sequence[PlanWork]) -> None:
         """Take work that the acceptor has just committed under this node's lease."""
         for work in works:
             (self._suspects if work.takes > 1 else self._handed).append(work)
+            self._load += cost(work.recipients, work.data)
         self._arrived.set()
 
     def start(self) -> None:
@@ -118,38 +123,55 @@ class Planner:
     async def _poll_forever(self) -> None:
         """The truth: whatever is due in the table is found here, whoever accepted it."""
         while True:
+            self._hungry.clear()
             found = await self.poll()
             if not found:
-                await asyncio.sleep(self._settings.poll)
+                await self._rest()
+
+    async def _rest(self) -> None:
+        """Wait for the next poll: its time, or, where work was left in the table, room for more of it."""
+        try:
+            async with asyncio.timeout(self._settings.poll):
+                await self._hungry.wait()
+        except TimeoutError:
+            pass
 
     async def poll(self) -> int:
         """Take due work of every lane, the most urgent first; returns how many pieces were handed over."""
-        taken: list[PlanWork] = []
+        taken = 0
         try:
             for lane in LANES.values():
-                room = min(self._settings.batch, self.room())
-                if room <= 0:
+                most = self.room()
+                if most <= 0:
                     break
+                room = (min(self._settings.batch, most), most)
                 async with self._pool.transaction(PINS) as connection:
-                    taken += await planning.take(connection, lane, room, self._boot, self._settings.lease)
+                    found = await planning.take(connection, lane, room, self._boot, self._settings.lease)
+                self.hand_over(found)
+                taken += len(found)
         except EXPECTED as error:
             log.warning("polling plan work failed: %s", type(error).__name__)
-        if taken:
-            self.hand_over(taken)
-        return len(taken)
+        return taken
 
     def _next(self) -> list[PlanWork]:
         """Take handed work of up to one transaction's size; an audience alone; suspects alone, and last."""
         if not self._handed:
-            return [self._suspects.popleft()] if self._suspects else []
-        works = [self._handed.popleft()]
+            return [self._pop(self._suspects)] if self._suspects else []
+        works = [self._pop(self._handed)]
         recipients = _size(works[0])
         while self._handed and len(works) < self._settings.together and works[0].audience == "list":
             recipients += _size(self._handed[0])
             if self._handed[0].audience != "list" or recipients > CHUNK:
                 break
-            works.append(self._handed.popleft())
+            works.append(self._pop(self._handed))
         return works
+
+    def _pop(self, queue: deque[PlanWork]) -> PlanWork:
+        work = queue.popleft()
+        self._load -= cost(work.recipients, work.data)
+        if self._load < self._settings.handed // 4:
+            self._hungry.set()
+        return work
 
     # ------------------------------------------------------------------------------------- one batch
 
@@ -164,7 +186,7 @@ class Planner:
             if works[0].takes > 1:
                 await self._plan_alone(works[0])
             elif works[0].audience.startswith("walk_"):
-                await self._cut(works[0])
+                await self._walk(works[0], again=again)
             else:
                 await self._plan(works, again=again)
         except Exception as error:  # noqa: BLE001  # logged, and the work stays in the table under its lease
@@ -188,7 +210,7 @@ class Planner:
             if crashes > self._settings.crashes:
                 await self._park([work], "crashed")
             elif crashes and work.audience.startswith("walk_"):
-                await self._cut(work)
+                await self._walk(work, again=True)
             elif crashes:
                 await self._plan([work], again=True)
 
@@ -197,9 +219,16 @@ class Planner:
             await planning.park(connection, works, self._boot, reason)
         log.error("plan work of %s put aside: %s", works[0].notification, reason)
 
-    async def _cut(self, work: PlanWork) -> None:
+    async def _walk(self, work: PlanWork, *, again: bool) -> None:
+        """Plan a small audience at once; cut a large one into ranges, which every node shares."""
+        pages = self._settings.pages
+        async with self._pool.connection() as connection:
+            ends = await planning.bounds(connection, work, CHUNK, pages)
+        if not ends:
+            await self._plan([msgspec.structs.replace(work, audience=work.audience.removeprefix("walk_"))], again=again)
+            return
         async with self._pool.transaction() as connection:
-            await planning.cut(connection, work, self._boot, CHUNK, self._settings.pages)
+            await planning.cut(connection, work, self._boot, ends, more=len(ends) == pages)
         # The ranges lie in the table for every node; this one looks at once.
         while await self.poll():
             pass
@@ -222,4 +251,4 @@ class Planner:
 
 def _size(work: PlanWork) -> int:
     """About how many recipients a piece has: a bound on the work of one transaction, not a count."""
-    return (work.recipients or "").count(",") + 1
+    return cost(work.recipients, "")

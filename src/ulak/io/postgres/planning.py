@@ -33,10 +33,11 @@ class Write(msgspec.Struct, frozen=True, gc=False):
     item: tuple[str, bool] | None = None
 
 
-async def take(connection: Connection, lane: int, limit: int, boot: int, lease: float) -> list[PlanWork]:
-    """Lease up to ``limit`` pieces of work of a lane for ``lease`` seconds."""
-    rows = await connection.fetch(_sql.take_work, lane, limit, boot, lease)
-    return [PlanWork(**{name: row[name] for name in PlanWork.__struct_fields__}) for row in rows]
+async def take(connection: Connection, lane: int, room: tuple[int, int], boot: int, lease: float) -> list[PlanWork]:
+    """Lease work of a lane for ``lease`` seconds; ``room`` is the most pieces, and about their most cost."""
+    pieces, most = room
+    rows = await connection.fetch(_sql.take_work, lane, pieces, boot, lease, most)
+    return [PlanWork(*map(row.__getitem__, PlanWork.__struct_fields__)) for row in rows]
 
 
 async def suspect(connection: Connection, work: PlanWork, boot: int) -> int:
@@ -96,26 +97,28 @@ async def members(connection: Connection, work: PlanWork) -> list[str]:
     return [row["user_id"] for row in rows]
 
 
-async def cut(connection: Connection, work: PlanWork, boot: int, size: int, pages: int) -> bool:
-    """Cut the next ``pages`` ranges of ``size`` off a walk; False when the lease is gone.
-
-    The last, open range ends the walk. Ranges and cursor move in the caller's transaction.
-    """
+async def bounds(connection: Connection, work: PlanWork, size: int, pages: int) -> list[str]:
+    """The last user ids of the next full ranges of ``size`` of a walk, at most ``pages``; none when few are left."""
     after = work.after or ""
     if work.audience == "walk_topic":
         rows = await connection.fetch(_sql.topic_bounds, work.tenant, work.topic, after, work.accepted_at, size, pages)
     else:
         rows = await connection.fetch(_sql.all_bounds, work.tenant, after, work.accepted_at, size, pages)
-    ends: list[str | None] = [row["user_id"] for row in rows]
-    more = len(ends) == pages
+    return [row["user_id"] for row in rows]
+
+
+async def cut(connection: Connection, work: PlanWork, boot: int, ends: Sequence[str], *, more: bool) -> bool:
+    """Cut the ranges that end at ``ends`` off a walk; without ``more`` an open one ends it. False: the lease is gone.
+
+    Ranges and cursor move in the caller's transaction.
+    """
     if more:
         held = await connection.fetchval(_sql.advance_walk, work.id, boot, ends[-1])
     else:
         held = await finish_work(connection, [work], boot)
-        ends.append(None)
     if not held:
         return False
-    starts = [after, *(end for end in ends[:-1] if end is not None)]
+    last = [] if more else [None]
     await connection.execute(
         _sql.cut_ranges,
         work.tenant,
@@ -123,8 +126,8 @@ async def cut(connection: Connection, work: PlanWork, boot: int, size: int, page
         work.lane,
         work.audience.removeprefix("walk_"),
         work.topic,
-        starts,
-        ends,
+        [work.after or "", *(ends[:-1] if more else ends)],
+        [*ends, *last],
     )
     return True
 
