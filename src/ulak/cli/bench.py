@@ -1,6 +1,6 @@
 """How fast is Ulak on this machine, beside a peer in the same run?
 
-The benches are part of the source tree, not of the installed package: they need a peer (pgqueuer) that nobody else does.
+The benches are part of the source tree, not of the installed package: they need peers that nobody else does.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ class PlanWork(msgspec.Struct, frozen=True, gc=False):
     """One chunk of recipients, or one range of an audience (``after`` < user id <= ``upto``).
 
     ``audience``: ``list``; ``topic`` or ``all`` for one range; ``walk_topic`` or ``walk_all`` for an
-    audience that is still to be cut into ranges. ``takes`` counts the planners that took it; more than one of them make it a suspect.
+    audience that is still to be cut into ranges. ``takes`` counts the planners that took it; more than
+    one of them make it a suspect.
     """
 
     id: int
@@ -42,6 +43,11 @@ class PlanWork(msgspec.Struct, frozen=True, gc=False):
     channels: Sequence[str] | None
     actor: str | None
     data: str
+
+
+def cost(recipients: str | None, data: str) -> int:
+    """About what a piece asks of a planner, in recipients: a range of an audience is a full chunk, data counts too."""
+    return (CHUNK if recipients is None else recipients.count(",") + 1) + len(data) // 200
 
 
 class _Inline(msgspec.Struct, omit_defaults=True):

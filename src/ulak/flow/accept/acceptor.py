@@ -16,7 +16,7 @@ import msgspec
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.model import User
 from ulak.core.request import InlineUser, NotificationRequest, Topic, UserRef
-from ulak.core.work import PlanWork, pack
+from ulak.core.work import PlanWork, cost, pack
 from ulak.flow.accept.model import Accepted, AcceptRequest, Conflict, Rejected, Result
 from ulak.io.postgres.accepting import Accepting, repeated, store
 from ulak.io.postgres.errors import EXPECTED, Trouble, Unavailable, trouble
@@ -43,7 +43,7 @@ class Handoff(Protocol):
     """The planner of this process, which may plan what was committed a moment ago."""
 
     def room(self) -> int:
-        """How many more pieces of work it takes."""
+        """How much more work it takes, by its cost."""
 
     def hand_over(self, works: Sequence[PlanWork]) -> None:
         """Take work that is leased to this process."""
@@ -142,7 +142,7 @@ class Acceptor:
         entries = []
         for request in requests:
             row = self._row(tenant, request, mine=room > 0)
-            room -= len(row.works)
+            room -= sum(cost(recipients, row.data) for _, _, recipients in row.works)
             entries.append(_Entry(row, request.request, ticket))
         self._queue.extend(entries)
         self._arrived.release()

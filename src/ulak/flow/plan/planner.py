@@ -23,6 +23,8 @@ from ulak.io.postgres.pool import PINS, Pool
 
 log = logging.getLogger(__name__)
 
+_TWICE = 2
+
 Hint = Callable[[Sequence[tuple[int, str, int]]], None]
 """Told (tenant, user, top revision) of every inbox that a commit changed."""
 
@@ -37,6 +39,7 @@ class Settings:
     poll: float = 0.2
     lease: float = 30.0
     together: int = 500
+    few: int = 16
     crashes: int = 5
     pages: int = 20
 
@@ -154,24 +157,16 @@ class Planner:
         return taken
 
     def _next(self) -> list[PlanWork]:
-        """Take handed work of up to one transaction's size; an audience alone; suspects alone, and last."""
-        if not self._handed:
-            return [self._pop(self._suspects)] if self._suspects else []
-        works = [self._pop(self._handed)]
-        recipients = _size(works[0])
-        while self._handed and len(works) < self._settings.together and works[0].audience == "list":
-            recipients += _size(self._handed[0])
-            if self._handed[0].audience != "list" or recipients > CHUNK:
-                break
-            works.append(self._pop(self._handed))
-        return works
+        """Take handed work of up to one transaction's size; an audience alone; suspects last.
 
-    def _pop(self, queue: deque[PlanWork]) -> PlanWork:
-        work = queue.popleft()
-        self._load -= cost(work.recipients, work.data)
-        if self._load < self._settings.handed // 4:
-            self._hungry.set()
-        return work
+        What was taken once before is planned a few at a time: most of it only waited while the node died.
+        What was taken more often is planned alone.
+        """
+        if self._handed:
+            return _together(self._handed, self._settings.together)
+        if not self._suspects:
+            return []
+        return _together(self._suspects, self._settings.few if self._suspects[0].takes == _TWICE else 1)
 
     # ------------------------------------------------------------------------------------- one batch
 
@@ -183,7 +178,7 @@ class Planner:
         if not works:
             return
         try:
-            if works[0].takes > 1:
+            if works[0].takes > _TWICE:
                 await self._plan_alone(works[0])
             elif works[0].audience.startswith("walk_"):
                 await self._walk(works[0], again=again)
@@ -247,6 +242,18 @@ class Planner:
         woken = {(w.planned.lane, w.planned.bulkhead) for w in writes if not w.planned.settled and not w.waits}
         if woken:
             self._listeners.wake(woken)
+
+
+def _together(queue: deque[PlanWork], most: int) -> list[PlanWork]:
+    """Take lists from the head that fit into one transaction and are under the same suspicion; an audience alone."""
+    works = [queue.popleft()]
+    recipients = _size(works[0])
+    while queue and len(works) < most and works[0].audience == "list":
+        recipients += _size(queue[0])
+        if queue[0].audience != "list" or recipients > CHUNK or queue[0].takes != works[0].takes:
+            break
+        works.append(queue.popleft())
+    return works
 
 
 def _size(work: PlanWork) -> int:

@@ -1,11 +1,17 @@
 -- name: take_work
--- Lease plan work that nobody plans: new, due at last, or left by a planner that died.
+-- Lease plan work that nobody plans: new, due at last, or left by a planner that died. No more than a planner has
+-- room for, by its cost (core.work.cost, told by lengths): large lists and large data must not fill its memory.
 WITH free AS (
-    SELECT ctid FROM plan_work WHERE lane = $1::smallint AND ready_at <= now()
-    ORDER BY ready_at LIMIT $2::int FOR UPDATE SKIP LOCKED
+    SELECT w.ctid AS place, w.ready_at, w.id,
+           coalesce(octet_length(w.recipients) / 8 + 1, 500) + octet_length(n.data) / 200 AS cost
+    FROM plan_work w JOIN notifications n ON n.tenant = w.tenant AND n.id = w.notification
+    WHERE w.lane = $1::smallint AND w.ready_at <= now()
+    ORDER BY w.ready_at LIMIT $2::int FOR UPDATE OF w SKIP LOCKED
+), few AS (
+    SELECT place, sum(cost) OVER (ORDER BY ready_at, id) - cost AS before FROM free
 ), taken AS (
     UPDATE plan_work SET boot = $3::int, takes = takes + 1, ready_at = now() + $4::float8 * interval '1 second'
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM free))
+    WHERE ctid = ANY (ARRAY(SELECT place FROM few WHERE before < $5::bigint))
     RETURNING id, tenant, notification, lane, takes, audience, topic, after, upto, recipients
 )
 SELECT t.*, n.type, n.catalog, n.accepted_at, n.expires_at, n.channels, n.actor, n.context, n.data
