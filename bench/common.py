@@ -369,12 +369,13 @@ def say(text: str) -> None:
 def table(found: Mapping[str, Any]) -> str:
     """What people read."""
     machine, durability = found["machine"], found["durability"]
+    quick = " (quick: says little)" if found["quick"] else ""
+    load = f"load {machine['load_before']:g} to {machine['load_after']:g}"
+    versions = f"Python {machine['python']}, PostgreSQL {durability['server_version']}"
+    durable = f"fsync {durability['fsync']}, synchronous_commit {durability['synchronous_commit']}"
     lines = [
-        f"ulak bench {found['bench']}: medians of {found['rounds']}"
-        + (" (quick: says little)" if found["quick"] else ""),
-        f"{machine['cores']} cores, load {machine['load_before']:g} to {machine['load_after']:g}, "
-        f"Python {machine['python']}, PostgreSQL {durability['server_version']}, fsync {durability['fsync']}, "
-        f"synchronous_commit {durability['synchronous_commit']}, payload {found['payload_bytes']} bytes",
+        f"ulak bench {found['bench']}: medians of {found['rounds']}{quick}",
+        f"{machine['cores']} cores, {load}, {versions}, {durable}, payload {found['payload_bytes']} bytes",
         "",
     ]
     for name, result in found["results"].items():

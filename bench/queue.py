@@ -34,7 +34,7 @@ from ulak.io.postgres import attempting, timing
 from ulak.io.postgres.attempting import Line, Result, Started
 from ulak.io.postgres.gate import SENDING
 from ulak.io.postgres.identity import Identities
-from ulak.io.postgres.pool import PINS, Pool
+from ulak.io.postgres.pool import PINS, Pool, Row
 from ulak.io.postgres.queries import load
 
 BATCH = 500
@@ -43,8 +43,8 @@ LANE = 1
 WORKERS = 2
 
 _write_plan = load("plan").write_plan
-_NO_DELIVERIES = [[] for _ in range(27)]
-_NO_TIMERS = [[] for _ in range(6)]
+_NO_DELIVERIES: list[list[object]] = [[] for _ in range(27)]
+_NO_TIMERS: list[list[object]] = [[] for _ in range(6)]
 
 
 async def bench(at: Server, options: Options) -> Report:
@@ -281,7 +281,7 @@ async def _claims(pool: Pool, line: Line, claims: int) -> list[float]:
     return seconds
 
 
-async def _claim(pool: Pool, line: Line) -> list[attempting.Row]:
+async def _claim(pool: Pool, line: Line) -> list[Row]:
     async with pool.transaction(SENDING, PINS) as connection:
         rows = await attempting.claim(connection, line, BATCH, 1, 60.0, time.monotonic())
     if len(rows) < BATCH // 2:
