@@ -37,6 +37,7 @@ class Settings:
     batch: int = 500
     handed: int = 8_000
     poll: float = 0.2
+    pause: float = 0.5
     lease: float = 30.0
     together: int = 500
     few: int = 16
@@ -173,6 +174,8 @@ class Planner:
     async def run(self, works: Sequence[PlanWork], *, again: bool = False) -> None:
         """Plan a batch; on an error each piece of it alone; what fails alone twice waits for its lease to end.
 
+        While the database is away nothing is given up: the work is ours, and tried again after a pause.
+
         ``again`` says that these were tried a moment ago.
         """
         if not works:
@@ -189,6 +192,11 @@ class Planner:
 
     async def _apart(self, works: Sequence[PlanWork], error: Exception, *, again: bool) -> None:
         meaning = trouble(error)
+        if meaning is Trouble.AWAY and not self._stopping:
+            log.warning("planning of %d pieces has to wait: %s", len(works), type(error).__name__)
+            await asyncio.sleep(self._settings.pause)
+            self.hand_over(works)
+            return
         if (len(works) > 1 and meaning is not Trouble.AWAY) or (not again and meaning in (Trouble.DATA, Trouble.CLASH)):
             # Perhaps another planner has reached a user of these by another part of the same audience.
             for work in works:

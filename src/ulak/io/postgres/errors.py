@@ -49,7 +49,8 @@ def trouble(error: BaseException) -> Trouble:
         return _BY_STATE.get(state) or _BY_STATE.get(state[:2]) or Trouble.BUG
     if isinstance(error, asyncpg.DataError | asyncpg.UnsupportedClientFeatureError):
         return Trouble.DATA
-    if isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError):
+    # The driver's internal error is a connection that died between two of its states.
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError | TimeoutError):
         return Trouble.AWAY
     return Trouble.BUG
 
