@@ -55,7 +55,18 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
         base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
         ready = replace(wanted, database_url=base.url, sandbox_smtp=f"127.0.0.1:{where['smtp_port']}", node="dev")
         key = asyncio.run(_prepare(ready))
-        run(ready, listener, base.owned, lambda: _welcome(ready, address(listener), str(where["url"]), key))
+        hidden = key is not None
+
+        def welcome() -> None:
+            nonlocal hidden
+            hidden = False
+            _welcome(ready, address(listener), str(where["url"]), key)
+
+        try:
+            run(ready, listener, base.owned, welcome)
+        finally:
+            if hidden:  # it could not start, but the key is made and nobody can read it again
+                click.echo(f"API key {key}   (shown this once)")
     finally:
         children.end(mailbox)
         if base is not None:
@@ -63,8 +74,8 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
 
 
 def _data_folder() -> str:
-    """Beside the user's project; for root where PostgreSQL's own account can reach it."""
-    return ".ulak" if os.getuid() else "/var/lib/ulak/dev"
+    """Apart from what a node in earnest uses; for root where PostgreSQL's own account can reach it."""
+    return ".ulak/dev" if os.getuid() else "/var/lib/ulak/dev"
 
 
 def _mailbox(line: bytes, port: int) -> dict[str, object]:
@@ -106,7 +117,10 @@ def _welcome(wanted: Settings, url: str, mailbox: str, key: str | None) -> None:
         f"  data       {Path(wanted.data_dir or wanted.data_path).resolve()}",
     ]
     if key is None:
-        lines.append("  API key    printed at the first start; another one: ./ulak.sh keys create")
+        where = Path(wanted.data_dir or wanted.data_path).resolve()
+        lines.append(
+            f"  API key    printed at the first start; another one: ULAK_DATA_DIR={where} ./ulak.sh keys create"
+        )
     else:
         lines.append(f"  API key    {key}   (shown this once)")
     lines += [

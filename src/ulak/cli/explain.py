@@ -55,12 +55,11 @@ def _delivery(delivery: Mapping[str, Any]) -> Iterator[str]:
     decision = delivery.get("decision") or {}
     if decision:
         yield "  decided: " + ", ".join(f"{name}={_short(value)}" for name, value in decision.items())
-    yield from (f"  {when}  {what}" for when, what in sorted(_happened(delivery)))
+    yield from (f"  {when}  {what}" for when, what in sorted(_happened(delivery), key=lambda event: event[0]))
 
 
 def _happened(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    words = {"planned_at": "planned", "due_at": "due", "settled_at": "settled", "delivered_at": "delivered"}
-    for name, word in (words | {"seen_at": "seen", "read_at": "read"}).items():
+    for name, word in {"planned_at": "planned", "due_at": "due"}.items():
         if delivery.get(name):
             yield str(delivery[name]), word
     for attempt in delivery.get("attempts") or ():
@@ -78,6 +77,15 @@ def _happened(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
     for receipt in delivery.get("receipts") or ():
         yield str(receipt["at"]), f"receipt: {receipt['kind']} from {receipt['source']}"
+    # What follows from the above comes after it where both carry the same time.
+    for name, word in {
+        "delivered_at": "delivered",
+        "seen_at": "seen",
+        "read_at": "read",
+        "settled_at": "settled",
+    }.items():
+        if delivery.get(name):
+            yield str(delivery[name]), word
 
 
 def _short(value: Any) -> str:

@@ -46,7 +46,7 @@ async def create_key(pool: Pool, tenant: int, name: str, scopes: frozenset[str])
 
 def scopes_of(text: str) -> frozenset[str]:
     """Read ``--scopes``."""
-    known = {scope.value for scope in Scope}
+    known = {scope.value for scope in Scope if scope is not Scope.ALL}
     if text == "all":
         return frozenset({Scope.ALL.value})
     chosen = frozenset(part.strip() for part in text.split(",") if part.strip())
@@ -66,7 +66,8 @@ def list_keys(tenant: int) -> None:
     async def work(pool: Pool) -> None:
         for row in await Keys(pool).list(tenant):
             state = "revoked" if row["revoked_at"] else "live"
-            click.echo(f"{row['prefix']}  {state:8}{row['name']}  {','.join(row['scopes'])}")
+            scopes = "all" if Scope.ALL in row["scopes"] else ",".join(row["scopes"])
+            click.echo(f"{row['prefix']}  {state:8}{row['name']}  {scopes}")
 
     with_pool(settings(), work)
 

@@ -125,6 +125,13 @@ async def test_the_timeline_tells_all(served: Api, database: Pool) -> None:
     assert alone["deliveries"] == [octocat]
 
 
+async def test_a_token_needs_no_body(served: Api) -> None:
+    """Everything in the body has a default, so none at all is as good as an empty object."""
+    assert (await call(served, "POST", "/v1/users/ada/tokens")).status == 201
+    assert (await call(served, "POST", "/v1/users/ada/tokens", {})).status == 201
+    assert (await call(served, "POST", "/v1/users/ada/tokens", b" ")).status == 400
+
+
 async def test_lists_go_page_by_page(served: Api, database: Pool) -> None:
     ids = [await send(served, data={"n": n}) for n in range(5)]
     for index, notification in enumerate(ids):

@@ -109,6 +109,8 @@ class Api:
         data = await read_body(receive, headers, self._deps.limits.body_deadline)
         if route.body is None:
             return data
+        if not data and route.may_be_empty:
+            return route.body()
         return typed(jsonsafe.loads(data)[0], route.body)
 
     def _options(self, match: Match, headers: Mapping[bytes, bytes]) -> Response:

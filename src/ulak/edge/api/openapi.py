@@ -94,7 +94,8 @@ def _operation(route: Route, refs: Mapping[Any, Any]) -> dict[str, Any]:
         operation["x-scope"] = route.scope.value
     model = route.body or route.described
     if model is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": refs[model]}}}
+        content = {"application/json": {"schema": refs[model]}}
+        operation["requestBody"] = {"required": not route.may_be_empty, "content": content}
     return operation
 
 

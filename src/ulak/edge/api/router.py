@@ -58,7 +58,8 @@ Handler = Callable[[Call], Awaitable[Response]]
 class Route:
     """One call. ``answers`` maps each success status to its body's type (None: no body).
 
-    ``described`` is the body type for the documentation where the handler itself reads the bytes.
+    ``described`` is the body type for the documentation where the handler itself reads the bytes;
+    ``may_be_empty`` says that no body means an empty object.
     """
 
     method: str
@@ -72,6 +73,7 @@ class Route:
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
     described: type[msgspec.Struct] | None = None
+    may_be_empty: bool = False
     errors: Sequence[int] = ()
     header: tuple[str, str] | None = None
     media: str = "application/json"

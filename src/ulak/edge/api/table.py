@@ -131,6 +131,7 @@ def _users() -> Sequence[Route]:
             {201: wire.TokenAnswer},
             write,
             body=users.TokenBody,
+            may_be_empty=True,
         ),
         Route("GET", f"{one}/preferences", users.preferences, tag, "Look at a user's choices", chosen, read),
         Route(

@@ -201,7 +201,7 @@ CREATE TABLE outcomes (
     detail        text,
     vendor_id     text,
     retry_at      timestamptz,
-    at            timestamptz NOT NULL DEFAULT clock_timestamp(),
+    at            timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (tenant, delivery, n)
 );
 
