@@ -28,13 +28,13 @@ letter and hold letters, digits, `_`, `-` and `.`. Secrets never stand in the fi
 Ulak reads the environment variable `NAME` at start."""
 
 _TYPES = """A type is a kind of event that callers name in `POST /v1/notifications`. Its `route` lists steps; each
-is a table with the keys below. A step may wait (`after`, counted from acceptance) and may be dropped when the user did something
-with an earlier step (`unless`). The first step can't have `unless`, a channel comes once in a route, and a wait must be
-shorter than the life of the notification."""
+is a table with the keys below. A step may wait (`after`, counted from acceptance) and may be dropped when the user did
+something with an earlier step (`unless`). The first step can't have `unless`, a channel comes once in a route, and a
+wait must be shorter than the life of the notification."""
 
 _ACCOUNTS = """An account is one set of credentials of a provider. Other keys than these belong to the provider (for
-`smtp`: `host`, `port`, `username`, `password_env`, `tls` …) and are checked by it at start. When several accounts send on a
-channel, the first is used."""
+`smtp`: `host`, `port`, `username`, `password_env`, `tls` …) and are checked by it at start. When several accounts send
+on a channel, the first is used."""
 
 
 def page() -> str:
