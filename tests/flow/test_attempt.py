@@ -533,11 +533,13 @@ async def test_a_running_lease_is_not_reaped(node: Node) -> None:
 # --------------------------------------------------------------------------------------------- room
 
 
+@pytest.mark.parametrize("buckets", [1, 16])
 @pytest.mark.parametrize("concurrency", [1, 2, 8])
-async def test_no_more_attempts_than_free_slots(node: Node, concurrency: int) -> None:
+async def test_no_more_attempts_than_free_slots(node: Node, concurrency: int, buckets: int) -> None:
     users = [f"user{i}" for i in range(30)]
     await put_users(node.pool, *users)
     await ready(node, "mail", *users)
+    await node.pool.execute("UPDATE ready SET bucket = seq % $1", buckets)
     hold = asyncio.Event()
 
     async def slow() -> Outcome:

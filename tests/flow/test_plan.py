@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.flow.harness import PROJECT, body, open_node, plan_all, prepare, put_users, send, states
+from tests.support import eventually
 from ulak.core.failpoint import NoFailpoints
 from ulak.core.work import CHUNK
 from ulak.flow.plan import Planner
@@ -63,7 +64,9 @@ async def opened(pool: Pool, name: str, **settings: Any) -> AsyncIterator[Node]:
 def planner(node: Node, full: bool = False, die: DieAt | None = None, crashes: int = 5) -> Planner:
     """A planner of this node whose loops don't run."""
     listeners = Listeners(lambda tops: None, lambda places: None, lambda lane, bulkhead: full, die or NoFailpoints())
-    return Planner(node.pool, node.boot, node.catalogs, node.new_id, listeners, PlanSettings(crashes=crashes))
+    return Planner(
+        node.pool, node.boot, node.catalogs, node.new_id, listeners, PlanSettings(crashes=crashes, pause=0.0)
+    )
 
 
 async def work_off(worker: Planner) -> None:
@@ -132,6 +135,23 @@ async def test_a_planner_that_dies_after_its_commit_has_planned(door: Node, capl
         await reset_lease(door.pool)
         await work_off(planner(dying))
     assert await states(door.pool) == {("ada", "in_app"): "accepted", ("ada", "email"): "pending"}
+
+
+async def test_a_planner_whose_connection_dies_tries_again_at_once(door: Node) -> None:
+    """Its lease still holds: nobody has to wait for its end."""
+    await send(door, body("order", "ada"))
+    async with opened(door.pool, "node") as node:
+        one = planner(node)
+        await one.poll()
+        async with door.pool.transaction("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE"):
+            planning = asyncio.create_task(one.run(one._next()))
+            waiting = "FROM pg_locks WHERE relation = 'deliveries'::regclass AND NOT granted"
+            await eventually(lambda: door.pool.fetchval(f"SELECT count(*) {waiting}"), what="the plan to wait")
+            await door.pool.fetch(f"SELECT pg_terminate_backend(pid) {waiting}")
+            await planning
+        assert one.handed == 1
+        await work_off(one)
+    assert len(await states(door.pool)) == 2
 
 
 async def test_a_node_that_comes_back_takes_its_work_at_once(door: Node) -> None:
