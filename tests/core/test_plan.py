@@ -149,7 +149,7 @@ def test_a_decision_stays_small_however_long_the_names_are(category: str, accoun
             Facts(ADA, known=False, choices=[(rude, "email", True)]),
             Facts(ADA, known=False, suppressed=[("email", rude, "bounced")]),
         ):
-            accounts = {Channel.EMAIL: [Account(account * 10, "x", Channel.EMAIL)]}
+            accounts = {Channel.EMAIL: [Account(rude + account, "x", Channel.EMAIL)]}
             (planned,) = plan(Policy(type_, 2**31, 2, accounts), known, numbers())
             assert len(planned.decision.encode()) <= 1024
             assert json.loads(planned.decision)["step"] == 0
