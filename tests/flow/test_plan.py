@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.flow.harness import PROJECT, body, open_node, plan_all, prepare, put_users, send, states
+from tests.flow.harness import PROJECT, ask, body, open_node, plan_all, prepare, put_users, send, states
 from tests.support import eventually
 from ulak.core.failpoint import NoFailpoints
 from ulak.core.work import CHUNK
@@ -352,3 +353,16 @@ async def test_what_is_cancelled_while_a_planner_holds_it_is_written_down_as_can
         await work_off(one)
     assert set((await states(door.pool)).values()) == {"cancelled:by_caller"}
     assert await door.pool.fetchval("SELECT count(*) FROM ready") == 0
+
+
+async def test_more_work_than_a_planner_holds_is_planned_all_the_same(store: Pool, door: Node) -> None:
+    """What finds no room waits in the table; there is room again once something was planned."""
+    async with opened(store, "worker") as node:
+        node.planner._settings = replace(node.planner._settings, handed=10)
+        for first in (0, 20):
+            asks = [ask(node, body("mail", f"user{i}")) for i in range(first, first + 20)]
+            await node.acceptor.accept_many(0, asks)
+        assert node.planner.handed == 10
+        await plan_all(node)
+        assert await store.fetchval("SELECT count(*) FROM deliveries") == 40
+        assert node.planner.room() == 10

@@ -164,10 +164,15 @@ class Planner:
         What was taken more often is planned alone.
         """
         if self._handed:
-            return _together(self._handed, self._settings.together)
-        if not self._suspects:
+            works = _together(self._handed, self._settings.together)
+        elif self._suspects:
+            works = _together(self._suspects, self._settings.few if self._suspects[0].takes == _TWICE else 1)
+        else:
             return []
-        return _together(self._suspects, self._settings.few if self._suspects[0].takes == _TWICE else 1)
+        self._load -= sum(cost(work.recipients, work.data) for work in works)
+        if self._load < self._settings.handed // 4:
+            self._hungry.set()
+        return works
 
     # ------------------------------------------------------------------------------------- one batch
 
