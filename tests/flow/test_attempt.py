@@ -463,20 +463,41 @@ async def test_a_call_is_not_made_when_its_lease_would_not_outlive_it(node: Node
     assert await email(node) == "accepted"
 
 
-async def test_a_call_without_a_permit_goes_back(node: Node) -> None:
-    class Closed:
-        async def permit(self, account: Account, calls: int) -> float:
-            return 12.0
+class Narrow:
+    """Permits at most one call a time, and remembers what it was given back."""
 
+    def __init__(self, grant: int) -> None:
+        self.grant = grant
+        self.used = 0
+
+    async def permit(self, account: Account, calls: int) -> int:
+        granted = min(calls, self.grant)
+        self.used += granted
+        return granted
+
+    def give_back(self, account: Account, calls: int) -> None:
+        self.used -= calls
+
+
+async def test_what_has_no_permit_stays_in_its_queue_untouched(node: Node) -> None:
     await ready(node)
-    async with station(node, options=Options(permits=Closed())) as one:
+    async with station(node, options=Options(permits=Narrow(0))) as one:
         await one.claim()
-        await one.written()
         assert one.vendor.sent == []
-    row = await node.pool.fetchrow(TIMER)
-    assert row is not None
-    assert row["wait"] == pytest.approx(12, abs=2)
-    assert await attempts(node) == [(1, "released", "no_permit")]
+    assert await attempts(node) == []
+    assert await node.pool.fetchval("SELECT count(*) FROM ready") == 1
+
+
+async def test_no_more_is_claimed_than_is_permitted_and_the_rest_is_given_back(node: Node) -> None:
+    await ready(node, "mail", "ada", "bob")
+    permits = Narrow(1)
+    async with station(node, options=Options(permits=permits)) as one:
+        await one.claim()
+        assert await node.pool.fetchval("SELECT count(*) FROM attempts") == 1
+        await one.claim()
+        await one.claim()
+    assert await node.pool.fetchval("SELECT count(*) FROM attempts") == 2
+    assert permits.used == 2
 
 
 async def test_after_a_crash_rows_are_tried_alone_and_only_their_own_crashes_count(node: Node) -> None:
@@ -553,6 +574,7 @@ async def test_no_more_attempts_than_free_slots(node: Node, concurrency: int, bu
             await one.claim()
         assert len(await attempts(node)) == slots <= max(1, concurrency)
         hold.set()
+        await one.written()
         await one.work()
         assert one.vendor.most == slots
     assert set((await states(node.pool)).values()) == {"accepted"}
@@ -607,3 +629,16 @@ async def test_a_batch_is_one_request(node: Node) -> None:
     assert sum(requests) == 25
     assert max(requests) == 10
     assert len(requests) <= 5
+
+
+async def test_a_result_that_can_not_be_written_spoils_no_other(node: Node) -> None:
+    """One vendor's NUL: its words are left out, and those of the others are kept."""
+    await ready(node, "mail", "ada", "bob")
+    words = {"ada@example.com": "fine", "bob@example.com": "half a pair \ud800"}
+    script = lambda message: outcome(Kind.RETRY, "busy", detail=words[message.target])  # noqa: E731
+    async with station(node, script) as one:
+        await one.work()
+        assert one.finisher.written == 2
+    rows = await node.pool.fetch("SELECT detail FROM outcomes")
+    assert {row["detail"] for row in rows} == {"fine", None}
+    assert await node.pool.fetchval("SELECT count(*) FROM leases") == 0

@@ -13,8 +13,8 @@ from ulak.core.states import ENDS, MEANING, RECEIPTS, SETTLED, TRANSITIONS, Even
 _DRAWN_RECEIPTS = {State.ACCEPTED, State.DELIVERED, State.UNKNOWN, State.EXPIRED}
 
 _RECEIPTS = """Receipts are taken in every state (the drawing shows four): `delivered`, `seen`, `read` and `clicked`
-lead to `delivered`, a `bounced` leads to `bounced` and outranks them in either order; `archived` and `complained` are times
-beside the state. Only a receipt or a redrive leads out of an end."""
+lead to `delivered`, a `bounced` leads to `bounced` and outranks them in either order; `archived` and `complained` are
+times beside the state. Only a receipt or a redrive leads out of an end."""
 
 
 def diagram() -> str:

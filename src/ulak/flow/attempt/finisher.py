@@ -74,22 +74,42 @@ class Finisher:
             self._idle.set()
 
     async def _write_until_done(self, group: list[tuple[Lease, Result]]) -> None:
-        """An answer of a provider is worth keeping: try until it is written or its lease is gone."""
+        """Write a group and end the leases of which it holds the last results."""
         for lease, _ in group:
             lease.left -= 1
         ended = {lease.token for lease, _ in group if lease.left == 0}
+        await self._settle([result for _, result in group], ended)
+
+    async def _settle(self, results: Sequence[Result], ended: set[int]) -> set[int]:
+        """An answer of a provider is worth keeping: try until it is written or its lease is gone.
+
+        What PostgreSQL refuses is found by halving, so that it spoils no other's result. Returns the leases of
+        results that can't be written at all: they are not ended, so that the reaper finds those calls.
+        """
         wait = 0.05
         while True:
             try:
-                await self._write([result for _, result in group], list(ended))
+                await self._write(results, list(ended))
             except EXPECTED as error:
-                if trouble(error) is Trouble.DATA:
-                    group = [(lease, _plain(result)) for lease, result in group]
-                log.warning("writing %d results failed: %s; trying again", len(group), type(error).__name__)
+                meaning = trouble(error)
+                log.warning("writing %d results failed: %s", len(results), type(error).__name__)
+                if meaning not in (Trouble.AWAY, Trouble.CLASH):
+                    return await self._apart(results, ended, error)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 1.0)
             else:
-                return
+                return set()
+
+    async def _apart(self, results: Sequence[Result], ended: set[int], error: BaseException) -> set[int]:
+        if len(results) > 1:
+            half = len(results) // 2
+            lost = await self._settle(results[:half], set())
+            return lost | await self._settle(results[half:], ended - lost)
+        plain = _plain(results[0])
+        if plain != results[0]:
+            return await self._settle([plain], ended)
+        log.error("the outcome of attempt %d can't be written", plain.n, exc_info=error)
+        return {plain.token}
 
     async def _write(self, results: Sequence[Result], ended: Sequence[int]) -> None:
         first = (FORBIDDING, PINS) if any(r.suppress for r in results) else (PINS,)

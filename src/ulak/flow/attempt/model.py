@@ -22,19 +22,29 @@ class Sender(Protocol):
 
 
 class Permits(Protocol):
-    """The gate before every call: limits, breakers and budgets say here whether it may be made now."""
+    """The gate before every call: limits, breakers and budgets say here how many may be made now.
 
-    async def permit(self, account: Account, calls: int) -> float:
-        """0 when the calls may be made, else the seconds to wait before asking again."""
+    It is asked before anything is claimed, so that what may not be sent stays in its queue, untouched.
+    """
+
+    async def permit(self, account: Account, calls: int) -> int:
+        """How many of ``calls`` may be made now; they count as made."""
+        ...
+
+    def give_back(self, account: Account, calls: int) -> None:
+        """So many of the last permitted were not needed."""
 
 
 class OpenPermits:
     """No limits are set: every call may be made."""
 
-    async def permit(self, account: Account, calls: int) -> float:
-        """Always at once."""
-        del account, calls
-        return 0.0
+    async def permit(self, account: Account, calls: int) -> int:
+        """All of them."""
+        del account
+        return calls
+
+    def give_back(self, account: Account, calls: int) -> None:
+        """Nothing was counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,9 @@ from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
 
+_NOT_SENT = "internal_error_before_send"
+_SMALL = 4
+"""An account with fewer slots than this has fewer than its lanes together."""
 
 Called = Callable[[str, dict[str, int], float], None]
 """Told of each call: bulkhead, how often it meant what, seconds."""
@@ -82,6 +85,7 @@ class Worker:
         self.declared = declared or route.account
         self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
         self._tools = tools
+        self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
         self._free = self._slots()
         self._wake = {line.lane: asyncio.Event() for line in self.lines}
         self._calls: set[asyncio.Task[None]] = set()
@@ -93,11 +97,15 @@ class Worker:
         return [lane + extra for extra in (0, SOLO) for lane in LANES.values()]
 
     def _slots(self) -> dict[int, int]:
-        """Slots of each lane: all may use the account, none may fill it alone."""
-        most = self.route.account.concurrency * self.route.provider.CAPABILITIES.batch
-        quarter = max(1, most // 4)
-        slots = {0: quarter, 1: max(1, most - 2 * quarter), 2: quarter}
+        """Slots of each lane: none may fill the account alone."""
+        quarter = max(1, self._most // 4)
+        slots = {0: quarter, 1: max(1, self._most - 2 * quarter), 2: quarter}
         return slots | {lane + SOLO: 1 for lane in slots}
+
+    def _room(self, lane: int) -> int:
+        """Free slots of a lane, as far as the account itself has some: small accounts have fewer than their lanes."""
+        busy = sum(self._slots().values()) - sum(self._free.values())
+        return min(self._free[lane], self._most - busy)
 
     def start(self) -> None:
         """Start a loop for each lane."""
@@ -135,13 +143,13 @@ class Worker:
     async def _round(self, line: Line) -> bool:
         """Claim once; True when there may be more and a slot is free for it."""
         await self._tools.finisher.room()
-        free = self._free[line.lane]
+        free = self._room(line.lane)
         solo = self._tools.solo if line.lane >= SOLO else None
         if self._stopping or free <= 0 or (solo is not None and not solo.take()):
             return False
         claimed, call = 0, None
         try:
-            claimed, call = await self._take(line, free)
+            claimed, call = await self._permitted(line, free)
         except EXPECTED as error:
             exc = error if trouble(error) is Trouble.BUG else None
             log.warning("claiming failed: %s", type(error).__name__, exc_info=exc)
@@ -152,6 +160,19 @@ class Worker:
             self._free[line.lane] -= len(call.rows)
             self._spawn(call)
         return claimed > 0
+
+    async def _permitted(self, line: Line, free: int) -> tuple[int, Call | None]:
+        """Claim no more than may be called now."""
+        permits, account = self._tools.permits, self.route.account
+        granted = await permits.permit(account, free)
+        if granted <= 0:
+            return 0, None
+        call = None
+        try:
+            claimed, call = await self._take(line, granted)
+        finally:
+            permits.give_back(account, granted - (0 if call is None else len(call.rows)))
+        return claimed, call
 
     async def _take(self, line: Line, free: int) -> tuple[int, Call | None]:
         """Lease rows and insert their attempt rows in one transaction."""
@@ -196,7 +217,9 @@ class Worker:
         self._free[call.lane] += len(call.rows)
         if call.lane >= SOLO:
             self._tools.solo.give_back()
-        self.wake(call.lane)
+        # In a small account the lanes wait for one another's slots.
+        for lane in self._wake if self._most < _SMALL else (call.lane,):
+            self.wake(lane)
 
     async def _results(self, call: Call, started_at: float) -> list[Result]:
         results, messages = await self._messages(call, started_at)
@@ -204,17 +227,18 @@ class Worker:
             return results
         rows = list(messages)
         account = self.route.account
-        wait = await self._tools.permits.permit(account, len(rows))
-        if wait > 0:
-            return results + [self._released(call, row, "no_permit", wait) for row in rows]
         if self._time_left(call) <= account.timeout + self._tools.settings.margin:
-            return results + [self._released(call, row, "lease_too_short", 0.0) for row in rows]
+            return results + [self._released(call, row) for row in rows]
         batch = list(messages.values())
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
         try:
             request = self.route.provider.build(batch, account, now)
         except ContentError as error:
             bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
+            return results + [self._result(call, row, bad, started_at) for row in rows]
+        except Exception:
+            log.exception("a request of %s could not be built", account.name)
+            bad = outcome(Kind.RETRY, _NOT_SENT)
             return results + [self._result(call, row, bad, started_at) for row in rows]
         reply = await self.route.sender.send(request, account.timeout)
         outcomes = self.route.provider.read(reply, batch, account, now)
@@ -228,12 +252,16 @@ class Worker:
         messages: dict[Started, Message] = {}
         channel = Channel(self.route.account.channel)
         for row in call.rows:
-            loaded = await self._tools.catalogs.get(row.tenant, row.catalog)
             try:
+                loaded = await self._tools.catalogs.get(row.tenant, row.catalog)
                 content = content_of(channel, self.route.provider, row, loaded)
             except RenderError as error:
                 bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
                 results.append(self._result(call, row, bad, started_at))
+                continue
+            except Exception:
+                log.exception("a message of %s could not be made", self.route.account.name)
+                results.append(self._result(call, row, outcome(Kind.RETRY, _NOT_SENT), started_at))
                 continue
             messages[row] = Message(
                 delivery=external("dlv", row.delivery),
@@ -287,8 +315,8 @@ class Worker:
             return max(0.0, self.route.account.reconcile_after - (self._tools.clock() - started_at))
         return None if after.retry_at is None else max(0.0, (after.retry_at - now).total_seconds())
 
-    def _released(self, call: Call, row: Started, reason: str, wait: float) -> Result:
-        """A row that was not sent goes back as it was; it has used up nothing but a number."""
+    def _released(self, call: Call, row: Started) -> Result:
+        """A row for which too little of the lease is left goes back as it was; it has used up a number."""
         return Result(
             token=row.token,
             tenant=row.tenant,
@@ -296,12 +324,12 @@ class Worker:
             n=row.n,
             kind="released",
             blame=None,
-            reason=reason,
+            reason="lease_too_short",
             detail=None,
             vendor_id=None,
             state="retrying" if row.n > 1 else "pending",
             state_reason=None,
-            delay=wait,
+            delay=0.0,
             counts=False,
             suppress=None,
             dead=False,

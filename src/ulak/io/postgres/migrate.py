@@ -17,6 +17,8 @@ from ulak.io.postgres.pool import Pool
 
 _FILE = re.compile(r"(\d{4})_(\w+)\.(pre|post)\.sql\Z")
 _LOCK = 0x756C616B  # "ulak"
+_PATIENCE = 3_600.0
+"""Seconds that a migration, or the wait for another node's, may take."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS migrations (
     number int NOT NULL, phase text NOT NULL, name text NOT NULL, checksum text NOT NULL,
@@ -69,7 +71,7 @@ async def migrate(pool: Pool, *, post: bool = False, migrations: Sequence[Migrat
 async def _apply(pool: Pool, migration: Migration) -> bool:
     async with pool.transaction() as connection:
         # One node at a time; the lock ends with the transaction, and the winner's row is then seen.
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK, timeout=_PATIENCE)
         await connection.execute(_TABLE)
         checksum = await connection.fetchval(
             "SELECT checksum FROM migrations WHERE number = $1 AND phase = $2", migration.number, migration.phase
@@ -81,7 +83,7 @@ async def _apply(pool: Pool, migration: Migration) -> bool:
                     "applied to this database: restore the file and add a new one instead"
                 )
             return False
-        await connection.execute(migration.sql)
+        await connection.execute(migration.sql, timeout=_PATIENCE)
         await connection.execute(
             "INSERT INTO migrations (number, phase, name, checksum) VALUES ($1, $2, $3, $4)",
             migration.number,

@@ -33,8 +33,8 @@ PINS = "; ".join(
 class Connection(Protocol):
     """The part of asyncpg's connection that Ulak uses."""
 
-    async def execute(self, query: str, *args: object) -> str:
-        """Run a statement; its status."""
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+        """Run a statement; its status. Without ``timeout`` (seconds) the pool's own."""
 
     async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
         """Run a statement for each tuple of arguments."""
