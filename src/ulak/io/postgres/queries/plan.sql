@@ -67,17 +67,19 @@ UPDATE plan_work SET after = $3::text, ready_at = now(), boot = 0, takes = 0, cr
 WHERE id = $1::bigint AND boot = $2::int RETURNING id;
 
 -- name: topic_members
--- One range of a topic, as of the notification's acceptance.
+-- One range of a topic, as of the notification's acceptance. The last range has no upper end: it gets one that no id
+-- can pass, because an OR would not bound the index scan and each range would be read to the end of the topic.
 SELECT user_id FROM subscriptions
 WHERE tenant = $1::int AND topic = $2::text AND user_id > $3::text COLLATE "C"
-  AND ($4::text IS NULL OR user_id <= $4::text COLLATE "C")
+  AND user_id <= coalesce($4::text, repeat(chr(1114111), 256)) COLLATE "C"
   AND added_at <= $5::timestamptz AND (removed_at IS NULL OR removed_at > $5)
 ORDER BY user_id;
 
 -- name: all_members
 -- One range of all users.
 SELECT id AS user_id FROM users
-WHERE tenant = $1::int AND id > $2::text COLLATE "C" AND ($3::text IS NULL OR id <= $3::text COLLATE "C")
+WHERE tenant = $1::int AND id > $2::text COLLATE "C"
+  AND id <= coalesce($3::text, repeat(chr(1114111), 256)) COLLATE "C"
   AND created_at <= $4::timestamptz
 ORDER BY id;
 
