@@ -352,3 +352,19 @@ def test_large_and_odd_data_is_cut_down() -> None:
     text = renderer(body).email("t", None, context(**data)).text
     assert text.startswith("1" + "0" * 30 + " [[")
     assert text.endswith(f' {engine.MAX_STRING} true {{"a": [1]}}\n')
+
+
+@pytest.mark.parametrize(
+    ("body", "differs"),
+    [("{{ data.number }}", False), ("{{ notification.id }} {{ actor }}", False), ("{{ user.id }}", True)],
+)
+@pytest.mark.parametrize("spelling", ["{}", "{{% set a = user %}}{}", "{{% with u = user %}}{}{{% endwith %}}"])
+def test_a_template_that_never_looks_at_the_user_makes_one_item_for_all(
+    body: str, differs: bool, spelling: str
+) -> None:
+    text = spelling.format(body)
+    files = {
+        "ulak.toml": '[types.order]\ncategory = "orders"\nclass = "transactional"\nroute = [{ channel = "in_app" }]\n',
+        "templates/order/in_app.txt": f'+++\ntitle = "Order"\n+++\n{text}',
+    }
+    assert Renderer(load(files)).personal("order", None) == (differs or spelling != "{}")

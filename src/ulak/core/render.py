@@ -62,10 +62,16 @@ class Renderer:
         self._markdown = pyromark.Markdown(options=options)
         for file in catalog.templates.values():
             self._engine.add(file.file, _sources(file))
+        # A template reads the user by this name or not at all: there is no other way to it.
+        self._personal = {f.file for f in catalog.templates.values() if any("user" in part for part in _sources(f))}
 
     def in_app(self, type: NotificationType | str, locale: str | None, context: Mapping[str, Any]) -> InAppContent:  # noqa: A002
         """Render an inbox item; raise ``RenderError``."""
         return self._in_app(self._find(type, Channel.IN_APP, locale), context)
+
+    def personal(self, type: NotificationType | str, locale: str | None) -> bool:  # noqa: A002
+        """Whether inbox items of a type may differ between users of one locale; raise ``RenderError``."""
+        return self._find(type, Channel.IN_APP, locale).file in self._personal
 
     def email(self, type: NotificationType | str, locale: str | None, context: Mapping[str, Any]) -> EmailContent:  # noqa: A002
         """Render an email; raise ``RenderError``."""

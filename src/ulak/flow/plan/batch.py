@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import UUID
 
 import msgspec
@@ -39,6 +39,8 @@ class Looks:
     new_id: Callable[[], UUID]
     full: Callable[[int, str], bool]
     again: bool
+    items: dict[tuple[int, str | None], str] = field(default_factory=dict)
+    """Inbox items that are the same for all users of a locale, by work id and locale."""
 
 
 async def plan_batch(
@@ -91,7 +93,7 @@ def _write(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, loo
     if verdict is not None and (planned.state == "accepted" or not planned.settled):
         state, _, reason = verdict.partition(":")
         planned = msgspec.structs.replace(planned, state=state, reason=reason, delay=0.0, settled=True)
-    item, final = _item(work, policy, planned, loaded)
+    item, final = _item(work, policy, planned, loaded, looks)
     waits = final.delay > 0 or looks.full(final.lane, final.bulkhead)
     return Write(
         work.tenant,
@@ -107,15 +109,28 @@ def _write(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, loo
     )
 
 
-def _item(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded) -> tuple[tuple[str, bool] | None, Planned]:
+def _item(
+    work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, looks: Looks
+) -> tuple[tuple[str, bool] | None, Planned]:
     """Render the inbox item of a delivery whose commit delivers it; a template's failure settles it."""
     if planned.channel is not Channel.IN_APP or planned.state != "accepted":
         return None, planned
     try:
-        content = loaded.renderer.in_app(policy.type, planned.user.locale, context(work, planned.user))
+        content = _content(work, policy, planned.user, loaded, looks)
     except RenderError:
         return None, msgspec.structs.replace(planned, state="failed", reason=Reason.RENDER_FAILED.value)
-    return (_encode(content).decode(), policy.watched), planned
+    return (content, policy.watched), planned
+
+
+def _content(work: PlanWork, policy: Policy, user: User, loaded: Loaded, looks: Looks) -> str:
+    """The rendered item as JSON: once for all users of a locale where the template doesn't look at the user."""
+    key = (work.id, user.locale)
+    made = looks.items.get(key)
+    if made is None:
+        made = _encode(loaded.renderer.in_app(policy.type, user.locale, context(work, user))).decode()
+        if not loaded.renderer.personal(policy.type, user.locale):
+            looks.items[key] = made
+    return made
 
 
 def context(work: PlanWork, user: User) -> dict[str, object]:
