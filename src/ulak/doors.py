@@ -81,7 +81,7 @@ class Doors:
         node.hears(self.hub.hint)
         self.bus: ValkeyHints | None = None
         if wanted.valkey_url:
-            self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint)
+            self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint, self.hub.bus)
             node.hears(self.bus.hint)
         self._api: App = Api(self._deps(keys, tokens, _Inboxes(receipts, self.hub), origins))
         surroundings = Surroundings(time.monotonic, random.random, os.urandom)
@@ -132,7 +132,7 @@ class Doors:
         """Start what runs beside requests."""
         self._task = asyncio.create_task(self.hub.run())
         if self.bus is not None:
-            self.hub.bus_up = False
+            self.hub.bus(up=False)
             self.bus.start()
 
     async def stop(self) -> None:
@@ -148,9 +148,8 @@ class Doors:
             await self.bus.stop()
 
     async def look(self) -> None:
-        """Learn which nodes live and whether their hints arrive."""
+        """Learn which nodes live."""
         if self.bus is not None:
-            self.hub.bus_up = self.bus.up
             self.bus.nodes(await nodes.alive(self._node.pool, _ALIVE))
 
 

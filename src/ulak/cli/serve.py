@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -109,11 +110,12 @@ def _supervise(wanted: Settings, base: database.Database, listener: socket.socke
     try:
         for number in range(wanted.processes):
             nodes[number] = _node(wanted, environment, listener, number)
-        _wait_ready(nodes)
-        tell()
+        if _wait_ready(nodes, lambda: stopping):
+            tell()
         while not stopping:
             time.sleep(0.2)
             _look_after(base)
+            _look_after_bus(bus)
             for number, node in nodes.items():
                 if node.poll() is not None and not stopping:
                     click.echo(f"node {number} ended with {node.returncode}; starting it again", err=True)
@@ -134,6 +136,16 @@ def _look_after(base: database.Database) -> None:
         click.echo(f"PostgreSQL does not start: {error}", err=True)
 
 
+def _look_after_bus(bus: valkey.RunningValkey | None) -> None:
+    """Bring a Valkey of ours that died back; until then nodes compare revisions instead of hearing hints."""
+    if bus is None:
+        return
+    try:
+        bus.step()
+    except (EmbeddedError, OSError) as error:
+        click.echo(f"Valkey does not start: {error}", err=True)
+
+
 def _node(
     wanted: Settings, environment: dict[str, str], listener: socket.socket, number: int
 ) -> subprocess.Popen[bytes]:
@@ -144,11 +156,18 @@ def _node(
     return children.start(arguments, {**environment, "ULAK_NODE": name}, [listener.fileno()])
 
 
-def _wait_ready(nodes: dict[int, subprocess.Popen[bytes]]) -> None:
+def _wait_ready(nodes: dict[int, subprocess.Popen[bytes]], stopping: Callable[[], bool]) -> bool:
+    """Whether all nodes are ready; False when we are to stop before that (a node may wait long for the database)."""
     for number, node in nodes.items():
-        if node.stdout is None or not node.stdout.readline():
+        if node.stdout is None:
+            raise AssertionError("children.start makes it a pipe")
+        while not select.select([node.stdout], [], [], 0.2)[0]:
+            if stopping():
+                return False
+        if not node.stdout.readline():
             message = f"node {number} did not start; its message is above"
             raise click.ClickException(message)
+    return True
 
 
 def _end(nodes: dict[int, subprocess.Popen[bytes]], patience: float) -> None:

@@ -78,12 +78,13 @@ class Pace:
 
 
 class Hub:
-    """The registry of one process. ``bus_up`` is set by whoever knows whether hints of other nodes arrive."""
+    """The registry of one process."""
 
     def __init__(
         self, store: Store, monotonic: Callable[[], float], unix: Callable[[], float], pace: Pace | None = None
     ) -> None:
-        self.bus_up = True
+        self._bus_up = True
+        self._overdue = False
         self._store = store
         self._monotonic = monotonic
         self._unix = unix
@@ -125,6 +126,11 @@ class Hub:
             for waiter, since in self._waiters.get(owner, {}).items():
                 if revision > since and not waiter.done():
                     waiter.set_result(None)
+
+    def bus(self, up: bool) -> None:  # noqa: FBT001  # the one thing that it says
+        """Hints of other nodes arrive from now on, or no longer: some may have been lost meanwhile."""
+        self._bus_up = up
+        self._overdue = True
 
     def want(self, member: Member, since: int) -> None:
         """Hand the member a page from this revision, soon."""
@@ -270,12 +276,13 @@ class Hub:
         last = self._monotonic()
         while True:
             await asyncio.sleep(self._pace.alarmed)
-            if self.bus_up and self._monotonic() - last < self._pace.compare:
+            if self._bus_up and not self._overdue and self._monotonic() - last < self._pace.compare:
                 continue
-            last = self._monotonic()
+            last, self._overdue = self._monotonic(), False
             try:
                 await self.compare()
             except EXPECTED as error:
+                self._overdue = True
                 log.warning("revisions can not be compared: %s", type(error).__name__)
 
     async def _sweep_forever(self) -> None:
