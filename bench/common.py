@@ -388,7 +388,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *found["notes"]])
 
 
-async def until(holds: Callable[[], Awaitable[bool]], every: float = 0.05, patience: float = 600.0) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], every: float = 0.05, patience: float = 120.0) -> None:
     """Wait until something holds; raises ``TimeoutError`` when it does not come."""
     async with asyncio.timeout(patience):
         while not await holds():  # noqa: ASYNC110  # the other process has no event for us

@@ -33,7 +33,7 @@ Hint = Callable[[Sequence[tuple[int, str, int]]], None]
 class Settings:
     """Seconds and sizes of the plan stage; ``handed`` bounds what waits in this process (``core.work.cost``)."""
 
-    planners: int = 2
+    planners: int = 3
     batch: int = 500
     handed: int = 8_000
     poll: float = 0.2
