@@ -253,6 +253,11 @@ def test_pip_install_gives_the_command(tmp_path: Path) -> None:
     command = tmp_path / "plain" / "bin" / "ulak"
     told = subprocess.run([command, "--help"], env=env, cwd="/", capture_output=True, text=True, check=True, timeout=60)
     assert "serve" in told.stdout
+    ran = subprocess.run(
+        [command, "demo", "--json"], env=env, cwd="/", capture_output=True, text=True, check=False, timeout=200
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert '"lost": 0' in ran.stdout
 
 
 def packed(wheel: Path) -> set[str]:
@@ -264,5 +269,7 @@ def packed(wheel: Path) -> set[str]:
 def in_source(tree: Path) -> set[str]:
     """All files of the package, SQL and static files with the code, named as in a wheel."""
     files = {str(path.relative_to(tree / "src")) for path in (tree / "src").rglob("*") if path.is_file()}
+    example = (path for path in (tree / "examples" / "github").rglob("*") if path.is_file())
+    files |= {f"ulak/{path.relative_to(tree)}" for path in example}
     assert {"ulak/py.typed", "ulak/io/postgres/migrations/0001_foundation.pre.sql"} <= files
     return files
