@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -40,6 +41,25 @@ def fill(url: str) -> None:
     ask(url, "DROP TABLE IF EXISTS kept")
     ask(url, "CREATE TABLE kept (n int)")
     ask(url, "INSERT INTO kept SELECT generate_series(1, 1000)")
+
+
+def test_neither_slow_nor_refused_statements_put_what_they_are_about_into_the_log(data: Path) -> None:
+    address = "ann@example.com"
+
+    async def provoke(url: str) -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute("DROP TABLE IF EXISTS people; CREATE TABLE people (address text PRIMARY KEY)")
+        for _ in range(2):
+            with contextlib.suppress(asyncpg.UniqueViolationError):
+                await connection.execute("INSERT INTO people VALUES ($1)", address)
+        await connection.close()
+
+    with postgres.start(data, settings={"log_min_duration_statement": "0"}) as server:
+        asyncio.run(provoke(server.url))
+        said = server.log.read_text()
+    assert "INSERT INTO people" in said
+    assert "duplicate key" in said
+    assert address not in said
 
 
 def test_from_nothing_to_answers_and_back(spot: Path) -> None:

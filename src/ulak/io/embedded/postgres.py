@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, str] = {
     "autovacuum_vacuum_cost_delay": "1ms",
     "idle_in_transaction_session_timeout": "60s",
     "log_min_duration_statement": "5s",
+    "log_error_verbosity": "terse",  # details are the parameters of slow statements and the values of refused rows
     "log_checkpoints": "off",
     "log_startup_progress_interval": "1s",
     "log_line_prefix": "%m [%p] ",
