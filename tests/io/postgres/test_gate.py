@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.support import eventually
+from ulak.io.postgres import pool
+from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import FORBIDDING, SENDING, forbid
 from ulak.io.postgres.pool import Pool
 
@@ -62,3 +64,40 @@ async def test_who_forbids_is_not_starved_by_a_stream_of_senders(store: Pool) ->
         await eventually(lambda: store.fetchval(f"SELECT ({WAITING}) = 2"))
     await asyncio.gather(no, sender)
     assert order == ["no", "sender"]
+
+
+async def test_a_no_that_can_not_be_said_gives_way_to_the_senders(store: Pool) -> None:
+    order: list[str] = []
+
+    async def late(side: str, name: str) -> None:
+        try:
+            async with store.transaction(side):
+                order.append(name)
+        except EXPECTED as error:
+            order.append(trouble(error))
+
+    async with store.transaction(SENDING):
+        no = asyncio.create_task(late(FORBIDDING.replace("5s", "300ms"), "no"))
+        await eventually(lambda: store.fetchval(WAITING))
+        await late(SENDING, "sender")
+        assert sorted(order) == [Trouble.CLASH, "sender"]
+    await no
+
+
+@pytest.mark.parametrize("side", [SENDING, FORBIDDING])
+async def test_who_stands_still_in_mid_transaction_lets_go(
+    store: Pool, side: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "ABANDONED", pool.ABANDONED.replace("10s", "300ms"))
+    done = asyncio.Event()
+
+    async def stand_still() -> None:
+        async with store.transaction(side) as connection:
+            await asyncio.wait_for(enter(store, FORBIDDING if side == SENDING else SENDING, done), 3.0)
+            await connection.fetchval("SELECT 1")
+
+    with pytest.raises(EXPECTED) as caught:
+        await stand_still()
+    assert done.is_set()
+    assert trouble(caught.value) is Trouble.AWAY
+    assert await store.fetchval("SELECT 1") == 1

@@ -3,7 +3,7 @@
 ========== ==================================================================================
 `DATA`      this row can't be stored, whenever it is tried (class 22, 23): the caller's own fault
 `CLASH`     a deadlock or serialisation failure: the same again may well succeed
-`AWAY`      no connection, shutting down, out of connections, disk full, read-only, too slow
+`AWAY`      no connection, shutting down, out of connections, disk full, read-only, too slow, we stood still
 `BUG`       everything else: ours
 ========== ==================================================================================
 """
@@ -32,6 +32,7 @@ _BY_STATE = {
     "55P03": Trouble.CLASH,
     "08": Trouble.AWAY,
     "25006": Trouble.AWAY,
+    "25P03": Trouble.AWAY,
     "53": Trouble.AWAY,
     "57": Trouble.AWAY,
     "58": Trouble.AWAY,

@@ -12,7 +12,8 @@ Any number of batches send at once, any number of users say no at once, and neve
 for the few milliseconds of the batches under way, and whatever begins afterwards sees it. The lock
 is taken before the statement that reads, so that statement's snapshot is younger than the lock.
 Table locks end with the transaction, hence work behind a transaction-pooling PgBouncer.
-See docs/decisions/0004-the-gate.md.
+Whoever forbids waits for a few seconds at most, for the gate and for any row beyond it: senders queue
+up behind him. See docs/decisions/0004-the-gate.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 from ulak.io.postgres.pool import Connection
 
 SENDING = "LOCK TABLE gate IN ROW EXCLUSIVE MODE"
-FORBIDDING = "LOCK TABLE gate IN SHARE MODE"
+FORBIDDING = "SET LOCAL lock_timeout = '5s'; LOCK TABLE gate IN SHARE MODE"
 
 
 async def forbid(connection: Connection) -> None:

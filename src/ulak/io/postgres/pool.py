@@ -29,6 +29,9 @@ PINS = "; ".join(
     )
 )
 
+ABANDONED = "SET LOCAL idle_in_transaction_session_timeout = '10s'"
+"""How long the locks of a process that stands still in mid-transaction, or has lost its network, bind the others."""
+
 
 class Connection(Protocol):
     """The part of asyncpg's connection that Ulak uses."""
@@ -110,7 +113,7 @@ class Pool:
         async with self._pool.acquire(timeout=timeout) as raw:
             connection = cast("Connection", raw)
             try:
-                await connection.execute("; ".join(("BEGIN", *first)))
+                await connection.execute("; ".join(("BEGIN", ABANDONED, *first)))
                 yield connection
                 _check(await connection.execute("COMMIT"))
             except BaseException:
