@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from uuid import UUID
 
 import msgspec
 
 from ulak.core.plan import BUCKETS
-from ulak.io.postgres.columns import Columns, thinned
+from ulak.io.postgres.columns import Columns, coded, thinned
 from ulak.io.postgres.pool import Connection, Row
 from ulak.io.postgres.queries import load
 
@@ -74,7 +75,27 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     settled: bool
 
 
-_COLUMNS = Columns(Result.__struct_fields__)
+_OWN = Columns(("delivery", "detail", "vendor_id", "delay"))
+_SHARED = (
+    "token",
+    "tenant",
+    "n",
+    "kind",
+    "blame",
+    "reason",
+    "state",
+    "state_reason",
+    "counts",
+    "suppress",
+    "dead",
+    "lane",
+    "bulkhead",
+    "bucket",
+    "crashes",
+    "verdict",
+    "settled",
+)
+_shared = attrgetter(*_SHARED)
 _ALL = 1 << 62
 
 
@@ -229,7 +250,8 @@ def _started(token: int, row: Row, j: Row) -> Started:
 async def finish(connection: Connection, results: Sequence[Result], ended: Sequence[int]) -> set[tuple[UUID, int]]:
     """Write results under their leases and end the leases ``ended``; returns (delivery, n) of those written."""
     tokens = list({r.token for r in results})
-    rows = await connection.fetch(_sql.finish, tokens, *_COLUMNS.of(results), list(ended))
+    codes, shared = coded(list(map(_shared, results)), len(_SHARED))
+    rows = await connection.fetch(_sql.finish, tokens, *_OWN.of(results), codes, *shared, list(ended))
     return {(row["delivery"], row["n"]) for row in rows}
 
 

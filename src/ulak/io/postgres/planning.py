@@ -11,7 +11,7 @@ import msgspec
 from ulak.core.model import User
 from ulak.core.plan import Facts, Planned, bucket
 from ulak.core.work import PlanWork
-from ulak.io.postgres.columns import thinned, turned
+from ulak.io.postgres.columns import coded, thinned, turned
 from ulak.io.postgres.pool import Connection
 from ulak.io.postgres.queries import load
 
@@ -141,33 +141,8 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
     """Insert everything that was decided; returns (tenant, user, new top revision) of each inbox touched."""
     items = [w for w in writes if w.item is not None]
     tops, revisions = await _count_up(connection, [(w.tenant, w.planned.user.id) for w in items])
-    delivery_columns = turned(
-        [
-            (
-                w.tenant,
-                w.planned.id,
-                w.notification,
-                w.planned.user.id,
-                w.planned.channel.value,
-                w.planned.target,
-                w.planned.state,
-                w.planned.reason,
-                w.category,
-                w.klass,
-                w.planned.user.locale,
-                w.planned.lane,
-                w.planned.bulkhead,
-                int(w.planned.unless),
-                w.resend,
-                w.planned.delay,
-                w.expires_at,
-                w.planned.settled,
-                w.planned.decision,
-            )
-            for w in writes
-        ],
-        19,
-    )
+    codes, kinds = coded([_kind(w) for w in writes], 16)
+    rows = [(w.planned.id, w.notification, w.planned.user.id, w.planned.target, w.expires_at) for w in writes]
     item_columns = turned(
         [
             (w.tenant, w.planned.user.id, w.planned.id, revision, w.notification, w.type, *w.item)
@@ -176,11 +151,32 @@ async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[i
         ],
         8,
     )
-    queued = [w for w in writes if not w.planned.settled]
-    ready = [_place(w) for w in queued if not w.waits]
-    timers = [(*_place(w), w.planned.delay) for w in queued if w.waits]
-    await connection.execute(_sql.write_plan, *delivery_columns, *item_columns, *turned(ready, 5), *turned(timers, 6))
+    await connection.execute(_sql.write_plan, *turned(rows, 5), codes, *kinds, *item_columns)
     return tops
+
+
+def _kind(w: Write) -> tuple[object, ...]:
+    """What a delivery has in common with others, in the order of ``write_plan``."""
+    p = w.planned
+    line = None if p.settled else 2 if w.waits else 1
+    return (
+        w.tenant,
+        p.lane,
+        p.bulkhead,
+        bucket(w.tenant),
+        p.delay or None,
+        line,
+        p.channel.value,
+        p.state,
+        p.reason,
+        w.category,
+        w.klass,
+        p.user.locale,
+        int(p.unless),
+        w.resend,
+        p.settled,
+        p.decision,
+    )
 
 
 async def _count_up(
@@ -212,7 +208,3 @@ async def add_items(connection: Connection, items: Sequence[tuple[int, UUID, str
     ]
     await connection.execute(_sql.add_items, *turned(added, 8))
     return tops
-
-
-def _place(w: Write) -> tuple[int, str, int, int, UUID]:
-    return w.planned.lane, w.planned.bulkhead, bucket(w.tenant), w.tenant, w.planned.id

@@ -92,16 +92,20 @@ JOIN attempts a ON a.tenant = q.tenant AND a.delivery = q.delivery AND a.n = q.n
 -- Outcomes of calls, under their leases: append the outcome, fold the state, queue the next try, suppress,
 -- park. A result whose lease is gone is fenced: nothing of it is written, and it is not returned; nor is one
 -- whose outcome is there, because the answer to an earlier commit was lost. A state that a receipt has
--- meanwhile moved on is left alone.
+-- meanwhile moved on is left alone. What many results have in common is given once, each names it by its number ($6).
 WITH held AS (
     SELECT token FROM leases WHERE token = ANY ($1::bigint[]) ORDER BY token FOR SHARE
 ), r AS (
-    SELECT q.* FROM unnest(
-        $2::bigint[], $3::int[], $4::uuid[], $5::smallint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-        $11::text[], $12::text[], $13::float8[], $14::bool[], $15::text[], $16::bool[], $17::smallint[], $18::text[],
-        $19::smallint[], $20::smallint[], $21::text[], $22::bool[]
-    ) AS q (token, tenant, delivery, n, kind, blame, reason, detail, vendor_id, state, state_reason, delay, counts,
-            suppress, dead, lane, bulkhead, bucket, crashes, verdict, settled)
+    SELECT q.* FROM (
+        SELECT delivery, detail, vendor_id, delay, ($7::bigint[])[code] AS token, ($8::int[])[code] AS tenant,
+               ($9::smallint[])[code] AS n, ($10::text[])[code] AS kind, ($11::text[])[code] AS blame,
+               ($12::text[])[code] AS reason, ($13::text[])[code] AS state, ($14::text[])[code] AS state_reason,
+               ($15::bool[])[code] AS counts, ($16::text[])[code] AS suppress, ($17::bool[])[code] AS dead,
+               ($18::smallint[])[code] AS lane, ($19::text[])[code] AS bulkhead, ($20::smallint[])[code] AS bucket,
+               ($21::smallint[])[code] AS crashes, ($22::text[])[code] AS verdict, ($23::bool[])[code] AS settled
+        FROM unnest($2::uuid[], $3::text[], $4::text[], $5::float8[], $6::int[])
+             AS a (delivery, detail, vendor_id, delay, code)
+    ) AS q
     JOIN held USING (token)
     WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.tenant = q.tenant AND o.delivery = q.delivery AND o.n = q.n)
 ), written AS (
@@ -128,7 +132,7 @@ WITH held AS (
     WHERE r.suppress IS NOT NULL AND d.target <> ''
     ON CONFLICT DO NOTHING
 ), ended AS (
-    DELETE FROM leases WHERE token = ANY ($23::bigint[])
+    DELETE FROM leases WHERE token = ANY ($24::bigint[])
 )
 SELECT token, delivery, n FROM r;
 

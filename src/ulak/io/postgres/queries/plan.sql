@@ -112,33 +112,33 @@ SET revision = i.revision + excluded.revision, unread = i.unread + excluded.unre
 RETURNING tenant, user_id, revision;
 
 -- name: write_plan
--- Everything a plan decided: deliveries, inbox items, ready and timed work.
-WITH planned AS (
+-- Everything a plan decided: deliveries, inbox items, ready and timed work. What many deliveries have in common is
+-- given once; each names its kind ($6) by its place in those arrays. The line is 1 for ready, 2 for timed.
+WITH d AS MATERIALIZED (
+    SELECT id, notification, user_id, target, expires_at, kind, ($7::int[])[kind] AS tenant,
+           ($8::smallint[])[kind] AS lane, ($9::text[])[kind] AS bulkhead, ($10::smallint[])[kind] AS bucket,
+           ($11::float8[])[kind] AS delay, ($12::smallint[])[kind] AS line
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::int[])
+         AS q (id, notification, user_id, target, expires_at, kind)
+), planned AS (
     INSERT INTO deliveries (tenant, id, notification, user_id, channel, target, state, reason, category, class, locale,
                             lane, bulkhead, unless, resend, due_at, expires_at, settled_at, decision)
-    SELECT tenant, id, notification, user_id, channel, target, state, reason, category, class, locale, lane, bulkhead,
-           unless, resend, CASE WHEN delay > 0 THEN now() + delay * interval '1 second' END, expires_at,
-           CASE WHEN settled THEN now() END, decision
-    FROM unnest($1::int[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::text[], $12::smallint[], $13::text[], $14::smallint[], $15::bool[],
-                $16::float8[], $17::timestamptz[], $18::bool[], $19::text[])
-         AS d (tenant, id, notification, user_id, channel, target, state, reason, category, class, locale, lane,
-               bulkhead, unless, resend, delay, expires_at, settled, decision)
+    SELECT tenant, id, notification, user_id, ($13::text[])[kind], target, ($14::text[])[kind], ($15::text[])[kind],
+           ($16::text[])[kind], ($17::text[])[kind], ($18::text[])[kind], lane, bulkhead, ($19::smallint[])[kind],
+           ($20::bool[])[kind], CASE WHEN delay > 0 THEN now() + delay * interval '1 second' END, expires_at,
+           CASE WHEN ($21::bool[])[kind] THEN now() END, ($22::text[])[kind]
+    FROM d
 ), items AS (
     INSERT INTO inbox_items (tenant, user_id, id, revision, born, notification, type, content, watched)
     SELECT tenant, user_id, id, revision, revision, notification, type, content, watched
-    FROM unnest($20::int[], $21::text[], $22::uuid[], $23::bigint[], $24::uuid[], $25::text[], $26::text[], $27::bool[])
+    FROM unnest($23::int[], $24::text[], $25::uuid[], $26::bigint[], $27::uuid[], $28::text[], $29::text[], $30::bool[])
          AS i (tenant, user_id, id, revision, notification, type, content, watched)
 ), queued AS (
     INSERT INTO ready (lane, bulkhead, bucket, tenant, delivery, n)
-    SELECT lane, bulkhead, bucket, tenant, delivery, 1
-    FROM unnest($28::smallint[], $29::text[], $30::smallint[], $31::int[], $32::uuid[])
-         AS r (lane, bulkhead, bucket, tenant, delivery)
+    SELECT lane, bulkhead, bucket, tenant, id, 1 FROM d WHERE line = 1
 )
 INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n)
-SELECT bulkhead, now() + delay * interval '1 second', lane, bucket, tenant, delivery, 1
-FROM unnest($33::smallint[], $34::text[], $35::smallint[], $36::int[], $37::uuid[], $38::float8[])
-     AS t (lane, bulkhead, bucket, tenant, delivery, delay);
+SELECT bulkhead, now() + coalesce(delay, 0) * interval '1 second', lane, bucket, tenant, id, 1 FROM d WHERE line = 2;
 
 -- name: park_work
 -- Plan work that has crashed its planner too often: out of the way, visible, and redriven by hand.
