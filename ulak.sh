@@ -77,7 +77,7 @@ with_pip() {
 
 set_up() ( # a subshell: what it opens and exports ends with it
   python=$(find_python) || die "found no Python 3.11 or newer as ${ULAK_PYTHON:-python3.14 ... python3.11 or python3}; install one, or name it in ULAK_PYTHON"
-  { mkdir -p "$boot" && : >>"$boot/lock"; } 2>/dev/null || die "cannot write to $boot; name another place in ULAK_VENV"
+  (mkdir -p "$boot" && true >>"$boot/lock") 2>/dev/null || die "cannot write to $boot; name another place in ULAK_VENV"
   exec 9>>"$boot/lock" # held until the last process with this descriptor ends, so a killed set-up leaves no lock behind
   "$python" -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)' 9>&9
   ! ready || return 0 # somebody else did it while we waited

@@ -187,6 +187,12 @@ def test_no_python_is_told(tree: Path, tmp_path: Path) -> None:
 OFFLINE = {"PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "UV_OFFLINE": "1"}
 
 
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    tree = copy_tree(tmp_path)
+    (tree / ".bootstrap" / "lock").mkdir(parents=True)  # not even root can append to a folder
+    assert_says(run(tree), f"cannot write to {tree}/.bootstrap; name another place in ULAK_VENV")
+
+
 def test_no_network_is_told(tmp_path: Path) -> None:
     result = run(copy_tree(tmp_path), UV_CACHE_DIR=str(tmp_path / "cache"), **OFFLINE, **DEAD_PROXY)
     assert_says(result, "could not install the requirements")
