@@ -34,9 +34,9 @@ port = 9000
 pool_size = 20
 ```
 
-`ULAK_PORT=9001 ulak serve --project .` listens on 9001 all the same. A name that is no setting, or a value of the wrong
-kind, is told at start. Accounts name further variables of yours (`password_env = "SMTP_PASSWORD"`): nodes need those in
-their environment, and `ulak doctor` says which are missing."""
+`ULAK_PORT=9001 ulak serve --project .` listens on 9001 all the same. A name in `[server]` that is no setting, or a
+value of the wrong kind, is told at start. Accounts name further variables of yours (`password_env = "SMTP_PASSWORD"`):
+nodes need those in their environment, and `ulak doctor` says which are missing."""
 
 
 def page() -> str:
