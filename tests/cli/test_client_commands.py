@@ -133,7 +133,7 @@ def test_send_posts_once_and_shows_whom_it_could_not_use(node: Node, tmp_path: P
         "channels": ["email"],
         "actor": "efe",
     }
-    assert "ntf_1" in result.output
+    assert "ntf_1  accepted for 1 of 1 user and whoever subscribes to all\n" in result.output
     assert "$.to[1]: not an address (invalid_email)" in result.output
 
 
@@ -149,6 +149,18 @@ def test_send_refuses_data_that_is_no_object_before_it_asks(node: Node, data: st
     assert result.exit_code == 2
     assert not node.asked
     assert ulak(node, "send", "issues").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["send", "issues", "--to", "ada"], ["tail", "--once"], ["explain", "ntf_1"]])
+def test_no_key_and_no_url_are_told_with_what_to_do(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ULAK_API_KEY", raising=False)
+    without = CliRunner().invoke(main, command)
+    assert without.exit_code == 2
+    assert "set ULAK_API_KEY or give --key" in without.output
+    assert "ulak keys create" in without.output
+    wrong = CliRunner().invoke(main, [*command, "--key", "k", "--url", "localhost:8080"])
+    assert wrong.exit_code == 2
+    assert "'localhost:8080', but begins with http:// or https://" in wrong.output
 
 
 def test_a_refusal_is_told_with_path_and_hint(node: Node) -> None:
@@ -184,8 +196,10 @@ def test_explain_tells_the_timeline_in_order(node: Node) -> None:
     assert ulak(node, "explain", "usr_1").exit_code == 2
 
 
-def test_explain_of_nothing_planned_says_so() -> None:
-    assert any("not planned yet" in text for text in told({"notification": TIMELINE["notification"], "deliveries": []}))
+@pytest.mark.parametrize(("planned", "words"), [(False, "waits to be planned"), (True, "nobody to reach")])
+def test_explain_of_no_delivery_says_why(planned: bool, words: str) -> None:
+    notification: dict[str, Any] = {**TIMELINE["notification"], "planned": planned}  # type: ignore[dict-item]
+    assert any(words in text for text in told({"notification": notification, "deliveries": []}))
 
 
 def test_tail_walks_all_pages_and_shows_each_change_once(node: Node) -> None:
@@ -197,3 +211,8 @@ def test_tail_walks_all_pages_and_shows_each_change_once(node: Node) -> None:
     assert news([ROW], shown) == []
     assert len(news([ROW | {"state": "accepted"}], shown)) == 1
     assert line(ROW) == "10:00:02  email    ada                      skipped (read)  dlv_1"
+
+
+def test_tail_shows_in_the_order_of_time() -> None:
+    early = ROW | {"id": "dlv_9", "settled_at": None}
+    assert [row["id"] for row in news([ROW, early], {})] == ["dlv_9", "dlv_1"]

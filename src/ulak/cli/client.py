@@ -141,11 +141,30 @@ def _understood(status: int, raw: bytes, retry_after: str | None) -> Answer:
 def connection_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command ``--url`` and ``--key`` with their environment variables."""
     command = click.option(
-        "--key", envvar="ULAK_API_KEY", required=True, help="API key (ULAK_API_KEY); `ulak dev` prints one."
+        "--key", envvar="ULAK_API_KEY", callback=_key, help="API key (ULAK_API_KEY), needed; `ulak dev` prints one."
     )(command)
     return click.option(
-        "--url", envvar="ULAK_URL", default="http://127.0.0.1:8080", show_default=True, help="The node (ULAK_URL)."
+        "--url",
+        envvar="ULAK_URL",
+        default="http://127.0.0.1:8080",
+        show_default=True,
+        callback=_url,
+        help="The node (ULAK_URL).",
     )(command)
+
+
+def _key(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    if not value:
+        hint = "`ulak dev` prints one at its first start, `ulak keys create` makes another"
+        raise click.UsageError(f"no API key: set ULAK_API_KEY or give --key. {hint}.")
+    return value
+
+
+def _url(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        message = f"--url (ULAK_URL) is {value!r}, but begins with http:// or https://, such as http://127.0.0.1:8080"
+        raise click.UsageError(message)
+    return value
 
 
 def run(work: Callable[[Client], Awaitable[T]], url: str, key: str) -> T:

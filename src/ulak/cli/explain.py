@@ -43,7 +43,10 @@ def told(timeline: Mapping[str, Any]) -> Iterator[str]:
         [timeline["delivery"]] if "delivery" in timeline else [timeline] if "channel" in timeline else []
     )
     if not deliveries:
-        yield "  no delivery: not planned yet, or nobody to reach"
+        if notification and notification.get("planned"):
+            yield "  no delivery: there was nobody to reach; a topic's are listed at GET /v1/topics/{topic}/subscribers"
+        else:
+            yield "  no delivery yet: it waits to be planned"
     for delivery in deliveries:
         yield ""
         yield from _delivery(delivery)

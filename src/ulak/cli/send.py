@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,16 @@ def command(  # noqa: PLR0913  # one parameter an option, as click wants it
     if as_json:
         click.echo(json.dumps(answer))
         return
-    click.echo(f"{answer['id']}  accepted for {answer['accepted']} of {len(to)} in the list")
+    click.echo(f"{answer['id']}  accepted for {_whom(answer['accepted'], len(users), topics)}")
     for problem in answer.get("problems", []):
         click.echo(f"  {problem['path']}: {problem['detail']} ({problem['code']})")
     click.echo(f"Follow it: ulak explain {answer['id']}")
+
+
+def _whom(accepted: int, users: int, topics: Sequence[str]) -> str:
+    """Users of the list are counted at once, the subscribers of a topic when they are looked up."""
+    parts = [f"{accepted} of {users} {'user' if users == 1 else 'users'}"] if users else []
+    return " and ".join([*parts, *(f"whoever subscribes to {topic}" for topic in topics)])
 
 
 def read_data(text: str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def command(  # noqa: PLR0913  # one parameter an option, as click wants it
 def news(rows: Iterable[dict[str, Any]], shown: dict[str, str]) -> list[dict[str, Any]]:
     """The rows that are new or changed since ``shown`` (which is brought up to date), oldest first."""
     fresh = []
-    for row in sorted(rows, key=lambda row: str(row["id"])):
+    for row in sorted(rows, key=lambda row: (_when(row), str(row["id"]))):
         face = "|".join(str(row.get(name)) for name in ("state", "reason", "seen_at", "read_at", "delivered_at"))
         if shown.get(row["id"]) != face:
             shown[row["id"]] = face
@@ -79,6 +79,9 @@ def news(rows: Iterable[dict[str, Any]], shown: dict[str, str]) -> list[dict[str
 
 def line(row: Mapping[str, Any]) -> str:
     """One delivery in one line."""
-    when = str(row.get("settled_at") or row.get("planned_at") or "")[11:19]
     reason = f" ({row['reason']})" if row.get("reason") else ""
-    return f"{when:8}  {row['channel']:8} {row['user']:24} {row['state']}{reason}  {row['id']}"
+    return f"{_when(row)[11:19]:8}  {row['channel']:8} {row['user']:24} {row['state']}{reason}  {row['id']}"
+
+
+def _when(row: Mapping[str, Any]) -> str:
+    return str(row.get("settled_at") or row.get("planned_at") or "")
