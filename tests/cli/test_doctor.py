@@ -173,3 +173,11 @@ def test_a_valkey_that_is_away_is_trouble(tmp_path: Path) -> None:
     told = _doctor(ULAK_DATA_DIR=str(tmp_path / "data"), ULAK_VALKEY_URL="redis://:hunter2@127.0.0.1:1/0")
     assert told.troubles == {"valkey": 1}
     assert "hunter2" not in told.text
+
+
+def test_the_database_of_dev_is_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    assert "`ulak dev` or `ulak serve` makes one" in _doctor().findings["database"][0]["todo"]
+    (tmp_path / ".ulak" / "dev" / "postgres").mkdir(parents=True)
+    assert f"ULAK_DATA_DIR={tmp_path}/.ulak/dev looks at that" in _doctor().findings["database"][0]["todo"]

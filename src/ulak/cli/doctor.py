@@ -84,6 +84,8 @@ def _database(wanted: Settings) -> Iterator[Finding]:
         if not (wanted.data_path / "postgres").exists() and database_absent(wanted.data_path):
             said = f"There is no embedded database in {wanted.data_path} yet."
             todo = "`ulak dev` or `ulak serve` makes one; ULAK_DATA_DIR or ULAK_DATABASE_URL names another."
+            if not wanted.data_dir and (wanted.data_path / "dev" / "postgres").exists():
+                todo = f"`ulak dev` keeps its own: ULAK_DATA_DIR={(wanted.data_path / 'dev').resolve()} looks at that."
             yield Finding("database", Level.NOTE, said, todo)
             return
     try:
