@@ -40,3 +40,5 @@ def end(child: subprocess.Popen[bytes], patience: float = 10.0) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+    if child.stdout is not None:
+        child.stdout.close()

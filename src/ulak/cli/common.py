@@ -12,6 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from ulak import database
+from ulak.core.fields import Problem
+from ulak.core.model import Account
 from ulak.core.project import Catalog, ProjectError, load
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.postgres.errors import EXPECTED
@@ -19,6 +21,9 @@ from ulak.io.postgres.migrate import MigrationError, migrate
 from ulak.io.postgres.pool import Pool
 from ulak.io.project import read_folder
 from ulak.settings import SettingError, Settings
+
+PORT = click.IntRange(0, 65_535)
+"""A port to listen on; 0 is any free one."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +41,9 @@ def plainly(function: Callable[P, T]) -> Callable[P, T]:
         except EmbeddedError as error:
             raise click.ClickException(f"{error}") from None
         except EXPECTED as error:
-            message = f"PostgreSQL can't be used: {type(error).__name__}: {error}"
+            message = (
+                f"PostgreSQL can't be used: {type(error).__name__}: {error}\nCheck that it runs, and ULAK_DATABASE_URL."
+            )
             raise click.ClickException(message) from None
 
     return inner
@@ -66,13 +73,38 @@ def _server_table(folder: str) -> dict[str, Any]:
 
 
 def read_project(folder: str) -> Catalog:
-    """Read and check a project folder; raises ``ProjectError`` with every mistake."""
-    return load(read_folder(folder))
+    """Read and check a project folder and its accounts; raises ``ProjectError`` with every mistake."""
+    if not (Path(folder) / "ulak.toml").exists():
+        hint = "a project folder has an ulak.toml with [types.NAME] tables"
+        raise ProjectError((Problem(str(Path(folder).resolve() / "ulak.toml"), "", "does not exist", hint),))
+    catalog = load(read_folder(folder))
+    wrong = tuple(problem for account in catalog.accounts.values() if (problem := _account(account)))
+    if wrong:
+        raise ProjectError(wrong)
+    return catalog
+
+
+def _account(account: Account) -> Problem | None:
+    """What its provider has against an account; secrets are taken to be there, for nodes to look up."""
+    from ulak.providers.registry import PROVIDERS
+
+    where = f"accounts.{account.name}"
+    provider = PROVIDERS.get(account.provider)
+    if provider is None:
+        hint = f"there are: {', '.join(PROVIDERS)}"
+        return Problem("ulak.toml", f"{where}.provider", f"no provider is called {account.provider!r}", hint)
+    given = {key.removesuffix("_env"): value for key, value in account.settings.items()}
+    try:
+        provider.check(given)
+    except ValueError as error:
+        key, _, said = str(error).partition(": ")
+        return Problem("ulak.toml", f"{where}.{key}", said)
+    return None
 
 
 def with_pool(wanted: Settings, work: Callable[[Pool], Awaitable[T]], *, size: int = 4) -> T:
     """Run ``work`` with a pool on the database in force, migrated; an embedded one is started if need be."""
-    base = database.find(wanted)
+    base = database.find(wanted, progress=lambda text: click.echo(f"{text} ({wanted.data_path.resolve()})", err=True))
     try:
         return asyncio.run(_run(base.url, wanted, work, size))
     finally:

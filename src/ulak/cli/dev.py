@@ -16,7 +16,7 @@ import click
 
 from ulak import database
 from ulak.cli import children
-from ulak.cli.common import plainly, settings
+from ulak.cli.common import PORT, plainly, read_project, settings
 from ulak.cli.demonstration.project import example
 from ulak.cli.keys import create_key
 from ulak.cli.serve import address, listen
@@ -35,8 +35,10 @@ _HERE = Path("ulak.toml")
 
 
 @click.command(help="Run everything on this machine; vendors are replaced by the sandbox, so nothing leaves it.")
-@click.option("--port", default=None, type=int, help="Port of the API; 0 for any free one.")
-@click.option("--mail-port", default=8025, show_default=True, help="Port of the mailbox page; 0 for any free one.")
+@click.option("--port", default=None, type=PORT, help="Port of the API; 0 for any free one.")
+@click.option(
+    "--mail-port", default=8025, type=PORT, show_default=True, help="Port of the mailbox page; 0 for any free one."
+)
 @click.option("--project", default=None, type=click.Path(file_okay=False), help="Project folder; default: this one.")
 @plainly
 def command(port: int | None, mail_port: int, project: str | None) -> None:
@@ -46,13 +48,15 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
     if "ULAK_DATA_DIR" not in os.environ and not wanted.data_dir:
         wanted = replace(wanted, data_dir=_data_folder())
     set_up("warning")
-    load(read_folder(folder))  # what is wrong with it is told before anything starts
+    read_project(folder)  # what is wrong with it is told before anything starts
     listener = listen(wanted)
     mailbox = children.start(["sandbox", "--smtp-port", "0", "--http-port", str(mail_port)])
     base = None
     try:
         where = _mailbox(mailbox.stdout.readline() if mailbox.stdout else b"", mail_port)
         base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
+        if base.owned is None and not wanted.database_url:
+            raise click.ClickException(_taken(wanted))
         ready = replace(wanted, database_url=base.url, sandbox_smtp=f"127.0.0.1:{where['smtp_port']}", node="dev")
         key = asyncio.run(_prepare(ready))
         hidden = key is not None
@@ -68,6 +72,7 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
             if hidden:  # it could not start, but the key is made and nobody can read it again
                 click.echo(f"API key {key}   (shown this once)")
     finally:
+        listener.close()
         children.end(mailbox)
         if base is not None:
             base.stop()
@@ -80,10 +85,16 @@ def _data_folder() -> str:
 
 def _mailbox(line: bytes, port: int) -> dict[str, object]:
     if not line:
-        message = f"the sandbox did not start; is port {port} taken? Choose another with --mail-port"
+        message = f"the mailbox page on port {port} did not start (see above); choose another port with --mail-port"
         raise click.ClickException(message)
     answer: dict[str, object] = json.loads(line)
     return answer
+
+
+def _taken(wanted: Settings) -> str:
+    """Two nodes of one name would take each other's work away, and a mail could go to either's mailbox."""
+    where = wanted.data_path.resolve()
+    return f"another Ulak runs on the data in {where} already: end it, or name another folder in ULAK_DATA_DIR"
 
 
 async def _prepare(wanted: Settings) -> str | None:
@@ -105,7 +116,8 @@ def _welcome(wanted: Settings, url: str, mailbox: str, key: str | None) -> None:
     catalog = load(read_folder(wanted.project))
     kind = "issues" if "issues" in catalog.types else next(iter(catalog.types), "your_type")
     to = '{"user": {"id": "ada", "email": "ada@example.com", "locale": "en"}}'
-    data = '{"action": "opened", "issue": {"number": 1, "title": "Hello", "html_url": "https://example.com/1"}}'
+    issue = '{"action": "opened", "issue": {"number": 1, "title": "Hello", "html_url": "https://example.com/1"}}'
+    data = issue if kind == "issues" else "{}"  # what a project of the user's own wants to know is not ours to guess
     lines = [
         "",
         "Ulak runs in development: every vendor is the sandbox, nothing leaves this machine.",

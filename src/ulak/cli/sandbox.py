@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ulak.cli.common import PORT
+
 if TYPE_CHECKING:
     from ulak.sandbox.server import Options
 
 
 @click.command(name="sandbox")
-@click.option("--smtp-port", default=1025, show_default=True, help="0 takes any free port.")
-@click.option("--http-port", default=8025, show_default=True, help="Mailbox page and API; 0 takes any free port.")
+@click.option("--smtp-port", default=1025, type=PORT, show_default=True, help="0 takes any free port.")
+@click.option(
+    "--http-port", default=8025, type=PORT, show_default=True, help="Mailbox page and API; 0 takes any free port."
+)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append what is received to this file.")
 @click.option("--login", metavar="USER:PASSWORD", help="Offer AUTH and want it.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Offer STARTTLS with this certificate.")
@@ -41,7 +45,10 @@ def command(
     rules = Rules(login=_login(login), starttls=context)
     options = Options(smtp_port=smtp_port, http_port=http_port, log=log, rules=rules)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options))
+        try:
+            runner.run(_serve(options))
+        except OSError as error:  # a port that is taken, a log that can't be opened
+            raise click.ClickException(f"{error.filename or 'sandbox'}: {error.strerror or error}") from None
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -20,7 +20,7 @@ import click
 
 from ulak import database
 from ulak.cli import children
-from ulak.cli.common import plainly, settings
+from ulak.cli.common import PORT, plainly, read_project, settings
 from ulak.doors import run
 from ulak.edge.guard import impatient
 from ulak.io.embedded import valkey
@@ -31,7 +31,7 @@ from ulak.settings import Settings
 
 @click.command(help="Run a node: API, gateway and worker (all three unless ULAK_ROLES says otherwise).")
 @click.option("--host", default=None, help="Address to listen on.")
-@click.option("--port", default=None, type=int, help="Port to listen on; 0 for any free one.")
+@click.option("--port", default=None, type=PORT, help="Port to listen on; 0 for any free one.")
 @click.option("--project", default=None, type=click.Path(file_okay=False), help="Project folder to apply at start.")
 @click.option("--processes", default=None, type=click.IntRange(1, 64), help="Processes that share the port.")
 @click.option("--ready-json", is_flag=True, help="Print one line of JSON on standard output when ready.")
@@ -43,6 +43,8 @@ def command(
     """Run a node."""
     wanted = settings(project, host=host, port=port, processes=processes)
     set_up(wanted.log_level, access=wanted.access_log == "on")
+    if wanted.project:
+        read_project(wanted.project)  # what is wrong with it is told before anything starts
     listener = socket.socket(fileno=fd) if fd is not None else listen(wanted)
     base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
     try:
@@ -60,10 +62,10 @@ def listen(wanted: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((wanted.host, wanted.port))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         listener.close()
-        where = f"{wanted.host}:{wanted.port}"
-        message = f"can't listen on {where}: {error.strerror}; choose another with --port or ULAK_PORT"
+        why = error.strerror if isinstance(error, OSError) else "a port is a number from 0 to 65535"
+        message = f"can't listen on {wanted.host}:{wanted.port}: {why}; choose another with --port or ULAK_PORT"
         raise click.ClickException(message) from None
     impatient(listener)
     listener.listen(4096)
