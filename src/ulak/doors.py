@@ -14,7 +14,8 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -56,6 +57,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _EMPTY = {"ulak.toml": ""}
 _STEP = 1.0
 _ALIVE = 5.0
+BROKEN = 70
+"""Exit code of a node that ended by a fault of ours (EX_SOFTWARE of sysexits)."""
 
 
 class _Inboxes:
@@ -161,6 +164,11 @@ class _Server(uvicorn.Server):
         self._doors = doors
         self._tell = ready
         self._drain = drain
+        self.broken = False
+
+    def end(self) -> None:
+        """End in good order, because something is broken."""
+        self.broken = self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -202,15 +210,35 @@ async def _run(
         node.start()
         doors.start()
         upkeep = asyncio.create_task(_upkeep(doors, owned))
+        server = _Server(_config(doors, wanted), doors, ready, wanted.drain_seconds)
+        loops = asyncio.all_tasks() - {asyncio.current_task()}
+        watch = asyncio.create_task(watched(loops, server.end))
         try:
-            await _Server(_config(doors, wanted), doors, ready, wanted.drain_seconds).serve(sockets=[listener])
+            await server.serve(sockets=[listener])
         finally:
-            upkeep.cancel()
-            await asyncio.gather(upkeep, return_exceptions=True)
+            for task in (watch, upkeep):
+                task.cancel()
+            await asyncio.gather(watch, upkeep, return_exceptions=True)
             await doors.stop()
             await node.stop()
     finally:
         pool.terminate()
+    if server.broken:
+        raise SystemExit(BROKEN)
+
+
+async def watched(loops: Iterable[asyncio.Task[Any]], end: Callable[[], None]) -> None:
+    """End the node when a loop of its stages or doors fails: without it the node lives, and does not do its work."""
+    done, _ = await asyncio.wait(set(loops), return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        error = None if task.cancelled() else task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if error is not None:
+            # The places in the code, never the words of the error: these may quote what somebody sent.
+            where = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+            log.critical("a loop failed, so the node ends: %s at %s", type(error).__name__, " < ".join(reversed(where)))
+            end()
 
 
 async def _upkeep(doors: Doors, owned: RunningPostgres | None) -> None:
