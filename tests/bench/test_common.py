@@ -17,7 +17,7 @@ from ulak.cli import bench as command
 
 FAMILY = """
 import subprocess, sys
-burn = "import time\\nwhile time.process_time() < 0.3: pass\\n"
+burn = "import time\\nwhile time.process_time() < 0.4: pass\\n"
 subprocess.run([sys.executable, "-c", burn])
 child = subprocess.Popen([sys.executable, "-c", burn + "input()"], stdin=subprocess.PIPE)
 print("up", flush=True)
