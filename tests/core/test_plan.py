@@ -156,7 +156,7 @@ def test_a_decision_stays_small_however_long_the_names_are(category: str, accoun
 
 
 def test_a_stranger_is_said_to_be_one() -> None:
-    assert json.loads(email(Facts(ADA, known=False)).decision)["user"] == "unknown"
+    assert json.loads(email(Facts(ADA, known=False)).decision)["user"] == "not stored"
     assert "user" not in json.loads(email(Facts(ADA, known=True)).decision)
 
 

@@ -287,3 +287,18 @@ def test_usable_and_problems_make_up_all(users: list[str]) -> None:
     bad = {int(p.path.removeprefix("$.to[").removesuffix("].user")) for p in found.problems}
     assert {user for index, user in enumerate(users) if index not in bad} == ids
     assert all(values.identifier(user) for user in ids)
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "hint"),
+    [
+        ({"to": ["ada"]}, "$.to[0]", '{"user": "ada"}'),
+        ({"channels": ["smoke"]}, "$.channels[0]", "in_app, push, email"),
+        ({"priority": "high"}, "$.priority", "critical, transactional, bulk"),
+    ],
+)
+def test_a_wrong_value_is_told_the_right_ones(change: dict[str, Any], path: str, hint: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        decode(**change)
+    assert caught.value.path == path
+    assert hint in (caught.value.hint or "")

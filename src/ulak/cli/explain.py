@@ -38,7 +38,7 @@ def told(timeline: Mapping[str, Any]) -> Iterator[str]:
             f" accepted {notification.get('accepted_at', '?')}"
         )
         if notification.get("cancelled_at"):
-            yield f"  cancelled {notification['cancelled_at']}"
+            yield f"  cancelled {notification['cancelled_at']}: what waits is not sent, and ends when its turn comes"
     deliveries: Sequence[Mapping[str, Any]] = timeline.get("deliveries") or (
         [timeline["delivery"]] if "delivery" in timeline else [timeline] if "channel" in timeline else []
     )

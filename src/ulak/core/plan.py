@@ -141,7 +141,7 @@ def _decision(policy: Policy, facts: Facts, position: int, bulkhead: str, rule: 
     if rule is not None:
         record["rule"] = rule[:_NAME]
     if not facts.known:
-        record["user"] = "unknown"
+        record["user"] = "not stored"
     return _encode(record).decode()
 
 

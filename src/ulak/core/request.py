@@ -22,12 +22,14 @@ from ulak.core import jsonsafe, values
 from ulak.core.invalid import Invalid, invalid, moved, under
 from ulak.core.model import LANE_OF, LANES, Channel, NotificationType
 from ulak.core.request_body import MAX_BATCH, ContextBody, InlineBody, NotificationBody, RecipientBody
+from ulak.core.states import State
 from ulak.core.values import Unfit
 
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 
+_RECIPIENT = re.compile(r"\$\.to\[\d+\]")
 _FIELD = re.compile(r"(?:required|unknown) field `(.*)`\Z", re.DOTALL)
 
 
@@ -152,10 +154,26 @@ def _refusal(message: str) -> Invalid:
     path = path.rstrip("`") or "$"
     name = _FIELD.search(message)
     if name is None:
-        return invalid("invalid_field", path, message.replace("`", ""))
+        return invalid("invalid_field", path, message.replace("`", ""), _hint(path))
     if "missing" in message:
         return invalid("missing_field", f"{path}.{name[1]}", "the field is required")
     return invalid("unknown_field", under(path, name[1]), "there is no such field", "remove it, or move it into data")
+
+
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "channel": tuple(Channel),
+    "channels": tuple(Channel),
+    "priority": tuple(LANES),
+    "state": tuple(State),
+}
+
+
+def _hint(path: str) -> str | None:
+    """What to write there, for the places where people go wrong."""
+    if _RECIPIENT.fullmatch(path):
+        return 'a recipient is an object, such as {"user": "ada"} or {"topic": "news"}'
+    choices = _CHOICES.get(path.rpartition(".")[2].partition("[")[0])
+    return None if choices is None else "one of " + ", ".join(choices)
 
 
 def _fit(path: str, check: Callable[[A], B], value: A) -> B:
