@@ -168,12 +168,12 @@ _CHOICES: Mapping[str, Sequence[str]] = {
 }
 
 
-def _hint(path: str) -> str | None:
+def _hint(path: str) -> str:
     """What to write there, for the places where people go wrong."""
     if _RECIPIENT.fullmatch(path):
         return 'a recipient is an object, such as {"user": "ada"} or {"topic": "news"}'
     choices = _CHOICES.get(path.rpartition(".")[2].partition("[")[0])
-    return None if choices is None else "one of " + ", ".join(choices)
+    return "" if choices is None else "one of " + ", ".join(choices)
 
 
 def _fit(path: str, check: Callable[[A], B], value: A) -> B:
