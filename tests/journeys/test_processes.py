@@ -66,7 +66,9 @@ class Stack:
             )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, self.log.read_text()
+        if not line:
+            self.process.wait()
+            raise AssertionError(self.log.read_text())
         self.url = json.loads(line)["url"]
         self.key = self._run("keys", "create")
 
