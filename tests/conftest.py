@@ -23,9 +23,10 @@ from ulak.io.embedded import postgres
 from ulak.io.postgres.migrate import migrate
 from ulak.io.postgres.pool import Pool
 
-hypothesis.settings.register_profile("default", max_examples=20, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("default", max_examples=12, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile("ci", max_examples=40, deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("thorough", max_examples=1_000, deadline=None)
-hypothesis.settings.load_profile(os.environ.get("ULAK_HYPOTHESIS", "default"))
+hypothesis.settings.load_profile(os.environ.get("ULAK_HYPOTHESIS", "ci" if "CI" in os.environ else "default"))
 
 
 @pytest.fixture

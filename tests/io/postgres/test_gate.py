@@ -79,9 +79,8 @@ async def test_a_no_that_can_not_be_said_gives_way_to_the_senders(store: Pool) -
     async with store.transaction(SENDING):
         no = asyncio.create_task(late(FORBIDDING.replace("5s", "300ms"), "no"))
         await eventually(lambda: store.fetchval(WAITING))
-        await late(SENDING, "sender")
-        assert sorted(order) == [Trouble.CLASH, "sender"]
-    await no
+        await asyncio.gather(no, late(SENDING, "sender"))
+    assert sorted(order) == [Trouble.CLASH, "sender"]
 
 
 @pytest.mark.parametrize("side", [SENDING, FORBIDDING])
