@@ -27,12 +27,6 @@ async def depth(connection: Connection, lane: int, bulkhead: str, cap: int) -> i
     return int(await connection.fetchval(_sql.depth, lane, bulkhead, cap))
 
 
-async def next_due(connection: Connection) -> float | None:
-    """Seconds until the next timer; negative when one is overdue; None when there is none."""
-    value = await connection.fetchval(_sql.next_due)
-    return None if value is None else float(value)
-
-
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Which parked deliveries to redrive: those that fit all that is given, at most ``limit``."""

@@ -25,18 +25,6 @@ RETURNING lane;
 -- How many rows wait in a bulkhead, counted no further than the cap.
 SELECT count(*)::int FROM (SELECT 1 FROM ready WHERE lane = $1::smallint AND bulkhead = $2::text LIMIT $3::int) AS counted;
 
--- name: next_due
--- Seconds until the next timer of any bulkhead is due; none when there is no timer.
-SELECT extract(epoch FROM min(due_at) - now())::float8 FROM (
-    WITH RECURSIVE hop AS (
-        (SELECT bulkhead, due_at FROM timers ORDER BY bulkhead, due_at LIMIT 1)
-        UNION ALL
-        SELECT n.bulkhead, n.due_at FROM hop, LATERAL (
-            SELECT bulkhead, due_at FROM timers WHERE bulkhead > hop.bulkhead ORDER BY bulkhead, due_at LIMIT 1) AS n
-    )
-    SELECT due_at FROM hop
-) AS heads;
-
 -- name: redrive
 -- Put parked deliveries back at the end of their queue, with the next attempt number; one that crashed nodes alone.
 WITH chosen AS (
