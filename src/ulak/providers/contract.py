@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from ulak.core.content.email import ContentError, EmailContent
-from ulak.core.model import Account, Channel
+from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "EmailContent",
     "HttpReply",
     "HttpRequest",
+    "Links",
     "Lost",
     "Message",
     "NoContent",
@@ -59,11 +60,19 @@ class InboxContent:
 Content = EmailContent | InboxContent | NoContent
 
 
+class Links(msgspec.Struct, frozen=True, gc=False):
+    """Where a recipient says no: ``unsubscribe`` is an HTTPS URL for one-click (RFC 8058), ``mailto`` an address."""
+
+    unsubscribe: str
+    mailto: str | None = None
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One delivery, ready to be translated.
 
     ``attempt`` is our id of this call (``att_…``), carried to the vendor where it can echo it;
-    ``delivery`` stays the same over retries; ``target`` is one address.
+    ``delivery`` stays the same over retries; ``target`` is one address. ``type``, ``category`` and ``klass``
+    are those of the notification type; ``user`` is the caller's id of the recipient and never leaves Ulak.
     """
 
     delivery: str
@@ -72,6 +81,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     content: Content
     expires_at: datetime
     tenant: int = 0
+    klass: Class = Class.TRANSACTIONAL
+    type: str = ""
+    category: str = ""
+    user: str = ""
+    links: Links | None = None
 
 
 @dataclass(frozen=True, slots=True)

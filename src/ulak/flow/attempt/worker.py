@@ -254,6 +254,7 @@ class Worker:
         for row in call.rows:
             try:
                 loaded = await self._tools.catalogs.get(row.tenant, row.catalog)
+                kind = loaded.catalog.types[row.type]
                 content = content_of(channel, self.route.provider, row, loaded)
             except RenderError as error:
                 bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
@@ -270,6 +271,10 @@ class Worker:
                 content=content,
                 expires_at=row.expires_at,
                 tenant=row.tenant,
+                klass=Class(row.klass),
+                type=row.type,
+                category=kind.category,
+                user=row.user,
             )
         return results, messages
 
