@@ -1,0 +1,1 @@
+"""How is what we send signed, and what we receive checked?"""
