@@ -11,10 +11,11 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ulak.core import failpoint
+from ulak.core.inbox import News
 from ulak.core.loaded import Loaded
 from ulak.core.model import Account, Channel
 from ulak.flow.accept import Acceptor
@@ -34,13 +35,12 @@ from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
-from ulak.io.valkey.hints import Tops
 from ulak.providers.registry import PROVIDERS
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
 
-Hears = Callable[[Tops], None]
+Hears = Callable[[Sequence[News]], None]
 
 _BEAT = 0.5
 _ALIVE = 5.0
@@ -158,10 +158,10 @@ class Node:
         """Tell this listener of every inbox that a commit of this process changes."""
         self._hint_to.append(listener)
 
-    def hint(self, tops: Tops) -> None:
+    def hint(self, news: Sequence[News]) -> None:
         """Say that inboxes changed."""
         for listener in self._hint_to:
-            listener(tops)
+            listener(news)
 
     # ------------------------------------------------------------------------------------- upkeep
 

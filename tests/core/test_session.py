@@ -14,11 +14,12 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from ulak.core import session_page
 from ulak.core.ids import external
-from ulak.core.inbox import Item, Op, Page
-from ulak.core.session import Acked, Action, Authenticate, Fetch, Mark, Refresh, Send, Session
+from ulak.core.inbox import Item, News, Op, Page, full_text, new_text, origin_text
+from ulak.core.session import Acked, Action, Authenticate, Fetch, Mark, Refresh, Send, Session, live_texts
 from ulak.core.session_commands import CLOSE_CODES, COMMANDS, ERRORS, Close, Limits
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -58,6 +59,54 @@ def opened(first: Page | None = None, **hello: Any) -> tuple[Session, list[Actio
     since = hello.get("since") or 0
     assert fetch == [Fetch(since)]
     return session, session.page(first or page(since=since))
+
+
+# -------------------------------------------------------------------------------------------------- news
+
+
+def told_live(session: Session, news: News) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in live_texts(news)] if session.live(news) else []
+
+
+def test_news_that_follow_are_told_without_a_read() -> None:
+    session, _ = opened(page(item(1), unread=1))
+    news = News(0, "ann", 2, full_text(item(2)), 2, 1, "1-a")
+    items, count = told_live(session, news)
+    assert (items["prev"], items["revision"], items["more"]) == (1, 2, False)
+    assert items["items"] == [json.loads(full_text(item(2)))]
+    assert count == {"op": "count", "unread": 2, "unseen": 1, "revision": 2}
+    assert session.sent == 2
+    assert told_live(session, news) == [], "twice"
+    assert session.hinted(2) == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"revision": 3}, {"revision": 1}, {"item": None}, {"epoch": "2-a"}, {"epoch": ""}], ids=str
+)
+def test_news_that_do_not_follow_are_not_told(change: dict[str, Any]) -> None:
+    session, _ = opened(page(item(1)))
+    news = structs.replace(News(0, "ann", 2, full_text(item(2)), 1, 1, "1-a"), **change)
+    assert told_live(session, news) == []
+    assert session.sent == 1
+
+
+def test_news_are_not_told_while_a_read_is_under_way_or_the_client_is_slow() -> None:
+    news = News(0, "ann", 2, full_text(item(2)), 1, 1, "1-a")
+    session, _ = opened(page(item(1)))
+    session.hinted(2)
+    assert told_live(session, news) == []
+    session, _ = opened(page(item(1)))
+    session.hold(0.0)
+    assert told_live(session, news) == []
+    assert session.hinted(2) == []
+    assert session.release() == [Fetch(1)]
+
+
+def test_a_new_item_reads_the_same_live_and_from_the_inbox() -> None:
+    for content in ("{}", '{"title":"t"}', ' {"title": "a } b"} '):
+        stored = replace(item(3), content=content)
+        origin = origin_text(stored.type, stored.notification, stored.created_at)
+        assert new_text(stored.id, 3, origin, content) == full_text(stored)
 
 
 # -------------------------------------------------------------------------------------------------- hello
@@ -477,11 +526,14 @@ class Inbox:
     epoch: int = 1
     born: int = 0
     items: dict[int, Item] = field(default_factory=dict)
+    said: list[News] = field(default_factory=list)
 
     def add(self) -> None:
         self.revision += 1
         self.born += 1
-        self.items[self.born] = replace(item(self.born), revision=self.revision, born=self.revision)
+        self.items[self.born] = made = replace(item(self.born), revision=self.revision, born=self.revision)
+        unread = sum(1 for i in self.items.values() if not i.removed)
+        self.said.append(News(0, "ann", self.revision, full_text(made), unread, 0, str(self.epoch)))
 
     def change(self, n: int, **changes: Any) -> None:
         live = [k for k, i in self.items.items() if not i.removed]
@@ -606,6 +658,12 @@ class World:
             return
         if what == "hint":
             self.carry_out(self.session.hinted(self.inbox.revision + n % 2))
+        elif what == "news" and self.inbox.said:  # the newest, or some that come late or once more
+            news = self.inbox.said[-1 - n % min(3, len(self.inbox.said))]
+            if self.session.live(news):
+                self.carry_out([Send(text) for text in live_texts(news)])
+            else:
+                self.carry_out(self.session.hinted(news.revision))
         elif what == "hold":
             self.session.hold(0.0)
         elif what == "release":
@@ -631,7 +689,22 @@ class World:
 
 
 CHANGES = ["add", "add", "add", "seen", "seen", "remove", "remove", "purge"]
-WAYS = ["connect", "break", "serve", "serve", "serve", "serve", "serve", "hint", "hint", "hint", "hold", "release"]
+WAYS = [
+    "connect",
+    "break",
+    "serve",
+    "serve",
+    "serve",
+    "serve",
+    "serve",
+    "hint",
+    "hint",
+    "news",
+    "news",
+    "news",
+    "hold",
+    "release",
+]
 DISASTERS = ["backup", "restore"]
 
 

@@ -14,10 +14,12 @@ import pytest
 from tests.flow.harness import PROJECT, ask, body, open_node, plan_all, prepare, put_users, send, states
 from tests.support import eventually
 from ulak.core.failpoint import NoFailpoints
+from ulak.core.inbox import News, full_text
 from ulak.core.work import CHUNK
 from ulak.flow.plan import Planner
 from ulak.flow.plan import Settings as PlanSettings
-from ulak.flow.plan.planner import Listeners
+from ulak.flow.plan.planner import Hint, Listeners
+from ulak.io.postgres.inbox import InboxStore
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.topics import Topics
@@ -62,9 +64,11 @@ async def opened(pool: Pool, name: str, **settings: Any) -> AsyncIterator[Node]:
     await node.acceptor.stop()
 
 
-def planner(node: Node, full: bool = False, die: DieAt | None = None, crashes: int = 5) -> Planner:
+def planner(
+    node: Node, full: bool = False, die: DieAt | None = None, crashes: int = 5, hear: Hint = lambda news: None
+) -> Planner:
     """A planner of this node whose loops don't run."""
-    listeners = Listeners(lambda tops: None, lambda places: None, lambda lane, bulkhead: full, die or NoFailpoints())
+    listeners = Listeners(hear, lambda places: None, lambda lane, bulkhead: full, die or NoFailpoints())
     return Planner(
         node.pool, node.boot, node.catalogs, node.new_id, listeners, PlanSettings(crashes=crashes, pause=0.0)
     )
@@ -77,6 +81,31 @@ async def work_off(worker: Planner) -> None:
 
 async def reset_lease(pool: Pool) -> None:
     await pool.execute(LEASE_OVER)
+
+
+# --------------------------------------------------------------------------------------------- news
+
+
+async def test_news_of_a_commit_say_what_a_read_would_find(door: Node) -> None:
+    """The item of whom one has come, the counts of everybody; later steps the same."""
+    heard: list[News] = []
+    await send(door, body("order", "ada", "bob"))
+    async with opened(door.pool, "one") as one:
+        worker = planner(one, hear=heard.extend)
+        await work_off(worker)
+        await send(door, body("order", "bob"))
+        await send(door, body("order", "bob"))
+        await work_off(worker)
+    store = InboxStore(door.pool)
+    assert sorted((n.user, n.revision, n.unread, n.unseen) for n in heard) == [
+        ("ada", 1, 1, 1),
+        ("bob", 1, 1, 1),
+        ("bob", 3, 3, 3),
+    ]
+    for news in heard:
+        page = await store.page(0, news.user, news.revision - 1, 1)
+        assert news.epoch == page.epoch
+        assert news.item == (None if news.revision == 3 else full_text(page.items[0]))
 
 
 # --------------------------------------------------------------------------------------------- once

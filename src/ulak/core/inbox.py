@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
+import msgspec
+
 from ulak.core.ids import external
 
 
@@ -65,6 +67,23 @@ class Page:
         return self.items[-1].revision if self.more and self.items else self.top
 
 
+class News(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a commit did to one inbox: it reached ``revision``.
+
+    ``item`` is the JSON (``full_text``) of the one item whose revision that is, when the commit added exactly one;
+    ``unread`` and ``unseen`` are the counts after it (-1: not known), ``epoch`` is the history that it belongs to. News
+    may be lost, doubled or late: a gap is seen by the revision, another history by the epoch.
+    """
+
+    tenant: int
+    user: str
+    revision: int
+    item: str | None = None
+    unread: int = -1
+    unseen: int = -1
+    epoch: str = ""
+
+
 def must_restart(page: Page, since: int | None, epoch: str | None) -> bool:
     """Whether a client with this offset needs a full sync: it holds what may not be true any more."""
     return since is None or epoch != page.epoch or since > page.top or 0 < since < page.oldest
@@ -74,12 +93,20 @@ def full_text(item: Item) -> str:
     """The item as JSON with its content; a removed one as a tombstone."""
     if item.removed:
         return state_text(item)
-    content = item.content.strip()[1:-1].strip()
-    head = (
-        f'{{"id":"{external("dlv", item.id)}","revision":{item.revision},"type":{json.dumps(item.type)},'
-        f'"notification":"{external("ntf", item.notification)}","created_at":{_time(item.created_at)},'
+    origin = origin_text(item.type, item.notification, item.created_at)
+    return _whole(item.id, item.revision, f"{origin},{_times(item)}", item.content)
+
+
+def origin_text(type: str, notification: UUID, created_at: datetime) -> str:  # noqa: A002  # the field's name
+    """The part of an item's JSON that it shares with all items of its notification and moment."""
+    return (
+        f'"type":{json.dumps(type)},"notification":"{external("ntf", notification)}","created_at":{_time(created_at)}'
     )
-    return f"{head}{_times(item)}{',' if content else ''}{content}}}"
+
+
+def new_text(item: UUID, revision: int, origin: str, content: str) -> str:
+    """``full_text`` of an item that has just come, from its ``origin_text``; made for each of many."""
+    return _whole(item, revision, f'{origin},"seen_at":null,"read_at":null,"archived_at":null', content)
 
 
 def state_text(item: Item) -> str:
@@ -91,6 +118,11 @@ def state_text(item: Item) -> str:
 def join(texts: Iterable[str]) -> str:
     """A JSON array of texts that are JSON already."""
     return f"[{','.join(texts)}]"
+
+
+def _whole(item: UUID, revision: int, inner: str, content: str) -> str:
+    members = content.strip()[1:-1].strip()
+    return f'{{"id":"dlv_{item.hex}","revision":{revision},{inner}{"," if members else ""}{members}}}'
 
 
 def _times(item: Item) -> str:

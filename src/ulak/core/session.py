@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from ulak.core.inbox import Item, Op, Page, full_text, join, must_restart, state_text
+from ulak.core.inbox import Item, News, Op, Page, full_text, join, must_restart, state_text
 from ulak.core.invalid import Invalid
 from ulak.core.session_commands import (
     Ack,
@@ -255,6 +255,21 @@ class Session:
             return []
         return self._fetch(self.sent)
 
+    def live(self, news: News) -> bool:
+        """Whether the client lacks nothing but these news: then send it their ``live_texts``, else call ``hinted``."""
+        if (
+            self._at is not _At.OPEN
+            or self.sent != news.revision - 1
+            or self._fetching
+            or self._held_since is not None
+            or news.item is None
+            or news.epoch != self.epoch
+        ):
+            return False
+        self.sent = self._synced = news.revision
+        self._counted = (news.unread, news.unseen)
+        return True
+
     def recheck(self) -> list[Action]:
         """Read once more whatever is known: the history itself may have changed."""
         return self._fetch(self.sent) if self._at is _At.OPEN and not self._fetching else []
@@ -366,6 +381,15 @@ class Session:
             return []
         self._at = _At.CLOSED
         return [closing(name, detail)]
+
+
+def live_texts(news: News) -> tuple[str, str]:
+    """What every client that stands just before these news is sent: the item, and the counts."""
+    revision = news.revision
+    return (
+        f'{{"op":"items","items":[{news.item}],"prev":{revision - 1},"revision":{revision},"more":false}}',
+        f'{{"op":"count","unread":{news.unread},"unseen":{news.unseen},"revision":{revision}}}',
+    )
 
 
 def _frame(op: str, members: Mapping[str, object]) -> Send:

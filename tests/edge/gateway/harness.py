@@ -21,6 +21,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support import eventually
 from ulak.core import token
 from ulak.core.ids import external, new_id
+from ulak.core.inbox import News, new_text, origin_text
 from ulak.core.session_commands import Limits
 from ulak.core.token import Claims, TokenKey
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Pace, Surroundings
@@ -74,22 +75,23 @@ class Node:
     clock: Clock
     port: int = 0
     server: Server | None = None
-    hints: list[tuple[int, str, int]] = field(default_factory=list)
+    hints: list[News] = field(default_factory=list)
     mute: bool = False
 
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/v1/socket"
 
-    def hint(self, pairs: Sequence[tuple[int, str, int]]) -> None:
-        self.hints += pairs
+    def hint(self, news: Sequence[News]) -> None:
+        self.hints += news
         if not self.mute:
-            self.hub.hint(pairs)
+            self.hub.hint(news)
 
     async def add(self, user: str, n: int = 1, *, body: str = "", watched: bool = False, tenant: int = 0) -> list[UUID]:
         """Add items as the planner does, and hint."""
         made = [new_id(time.time_ns() // 1_000_000, os.urandom(10)) for _ in range(n)]
         async with self.pool.transaction() as connection:
+            content, notification = "", UUID(int=0)
             (row,) = await connection.fetch(load("plan").count_up, [tenant], [user], [n])
             for position, delivery in enumerate(made):
                 revision = row["revision"] - n + 1 + position
@@ -97,7 +99,12 @@ class Node:
                 await connection.execute(DELIVERY, tenant, delivery, notification, user)
                 content = json.dumps({"title": f"item {revision}", "body": body})
                 await connection.execute(ITEM, tenant, user, delivery, revision, notification, content, watched)
-        self.hint([(tenant, user, row["revision"])])
+        news = News(tenant, user, row["revision"])
+        if n == 1:  # as the planner tells it
+            origin = origin_text("issues", notification, row["now"])
+            text = new_text(made[0], row["revision"], origin, content)
+            news = News(tenant, user, row["revision"], text, row["unread"], row["unseen"], row["epoch"])
+        self.hint([news])
         return made
 
 
@@ -109,8 +116,8 @@ async def running(
     clock = Clock()
     nodes: list[Node] = []
 
-    def hint(pairs: Sequence[tuple[int, str, int]]) -> None:
-        nodes[0].hint(pairs)
+    def hint(news: Sequence[News]) -> None:
+        nodes[0].hint(news)
 
     inbox = store or InboxStore(pool, hint)
     hub = Hub(inbox, clock.monotonic, clock.unix, pace or Pace(compare=1e9, sweep=0.05, pause=0.01))

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from tests.support import eventually
-from ulak.core.inbox import Op, Page
+from ulak.core.inbox import News, Op, Page
 from ulak.core.session import Acked, Action, Fetch, Session
 from ulak.core.session_commands import Ack as AckCommand
 from ulak.core.session_commands import Close
@@ -115,7 +115,7 @@ async def test_what_is_asked_at_one_moment_becomes_one_read() -> None:
         database.reads.clear()
         for n in range(50):
             database.tops[(0, f"u{n}")] = 3
-        hub.hint([(0, f"u{n}", revision) for n in range(50) for revision in (1, 2, 3)])
+        hub.hint([News(0, f"u{n}", revision) for n in range(50) for revision in (1, 2, 3)])
         await eventually(lambda: all(member.session.sent == 3 for member in members))
         assert [len(read) for read in database.reads] == [50]
 
@@ -127,9 +127,9 @@ async def test_what_comes_while_a_read_is_under_way_is_in_the_next() -> None:
         database.reads.clear()
         database.open.clear()
         database.tops = {(0, f"u{n}"): 1 for n in range(20)}
-        hub.hint([(0, "u0", 1)])
+        hub.hint([News(0, "u0", 1)])
         await eventually(lambda: database.reads)
-        hub.hint([(0, f"u{n}", 1) for n in range(20)])
+        hub.hint([News(0, f"u{n}", 1) for n in range(20)])
         database.open.set()
         await eventually(lambda: len(database.reads) == 2)
         assert [len(read) for read in database.reads] == [1, 19]
@@ -148,7 +148,7 @@ async def test_a_database_that_is_away_is_asked_again_until_it_answers() -> None
         (ann,) = await welcomed(hub, "ann")
         database.error = ConnectionRefusedError()
         database.tops[(0, "ann")] = 1
-        hub.hint([(0, "ann", 1)])
+        hub.hint([News(0, "ann", 1)])
         hub.ack(ann, Acked(0, 1, active=False, command=AckCommand(7, 1)))
         await eventually(lambda: len(database.reads) > 2 and len(database.acks) > 1)
         assert ann.session.sent == 0
@@ -186,7 +186,7 @@ async def test_one_who_left_is_not_told_but_his_acks_are_written() -> None:
     async with running(database) as hub:
         ann, bob = await welcomed(hub, "ann", "bob")
         database.open.clear()
-        hub.hint([(0, "ann", 1)])
+        hub.hint([News(0, "ann", 1)])
         await eventually(lambda: len(database.reads) == 2)
         hub.leave(ann)
         hub.leave(ann)
@@ -256,10 +256,10 @@ async def test_a_long_poll_returns_by_a_hint_by_the_truth_or_by_the_clock() -> N
     async with running(database) as hub:
         waiting = asyncio.create_task(hub.wait(0, "ann", 3, 30.0))
         await eventually(lambda: database.compared)
-        hub.hint([(0, "ann", 3), (0, "bob", 9)])
+        hub.hint([News(0, "ann", 3), News(0, "bob", 9)])
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        hub.hint([(0, "ann", 4)])
+        hub.hint([News(0, "ann", 4)])
         await asyncio.wait_for(waiting, 1)
 
         database.tops[(0, "ann")] = 4

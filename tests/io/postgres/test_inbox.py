@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from ulak.core.ids import new_id
-from ulak.core.inbox import Op, Page
+from ulak.core.inbox import News, Op, Page
 from ulak.core.states import RECEIPTS, Event, Happened, State, fold
 from ulak.io.postgres.inbox import Ack, InboxStore
 from ulak.io.postgres.pool import Pool
@@ -98,7 +98,7 @@ async def test_moved_tells_only_of_those_that_did(database: Pool) -> None:
 
 
 async def test_seen_read_and_archived_each_once(database: Pool) -> None:
-    hints: list[Sequence[tuple[int, str, int]]] = []
+    hints: list[Sequence[News]] = []
     store = InboxStore(database, hints.append)
     first, second = await add(database, "ann", watched=True), await add(database, "ann")
     assert summary(await store.page(0, "ann", 0, 10)) == (2, 2, 2)
@@ -115,7 +115,7 @@ async def test_seen_read_and_archived_each_once(database: Pool) -> None:
     page = await store.page(0, "ann", 0, 10)
     assert [(i.id, i.revision, i.born) for i in page.items] == [(first, 4, 1), (second, 6, 2)]
     assert page.items[1].archived_at is not None
-    assert hints == [[(0, "ann", 3)], [(0, "ann", 5)], [(0, "ann", 6)]]
+    assert hints == [[News(0, "ann", 3)], [News(0, "ann", 5)], [News(0, "ann", 6)]]
     assert await kinds(database, first) == ["delivered", "seen", "read"]
     assert await kinds(database, second) == ["delivered", "seen", "read", "archived"]
     row = await one(database, "SELECT state, delivered_at, seen_at, read_at FROM deliveries WHERE id = $1", first)

@@ -7,16 +7,17 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support import eventually
+from ulak.core.inbox import News
 from ulak.io.embedded import valkey
 from ulak.io.valkey import hints
-from ulak.io.valkey.hints import Tops, ValkeyHints
+from ulak.io.valkey.hints import ValkeyHints
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -36,12 +37,12 @@ class Node:
     """What one node hears."""
 
     def __init__(self, url: str, boot: int) -> None:
-        self.heard: list[tuple[int, str, int]] = []
+        self.heard: list[News] = []
         self.ups: list[bool] = []
         self.hints = ValkeyHints(url, boot, self._hear, self.ups.append)
 
-    def _hear(self, tops: Tops) -> None:
-        self.heard += tops
+    def _hear(self, news: Sequence[News]) -> None:
+        self.heard += news
 
 
 @asynccontextmanager
@@ -60,8 +61,8 @@ async def two(url: str) -> AsyncIterator[tuple[Node, Node]]:
 
 async def test_a_hint_reaches_the_other_node_only(bus: valkey.RunningValkey) -> None:
     async with two(bus.url) as (one, other):
-        one.hints.hint([(0, "ann", 7)])
-        await eventually(lambda: other.heard == [(0, "ann", 7)])
+        one.hints.hint([News(0, "ann", 7)])
+        await eventually(lambda: other.heard == [News(0, "ann", 7)])
         assert one.heard == []
 
 
@@ -69,10 +70,10 @@ async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(bus: 
     async with two(bus.url) as (one, other):
         os.kill(bus.pid, signal.SIGKILL)
         await eventually(lambda: not one.hints.up and not other.hints.up, within=2.0)
-        one.hints.hint([(0, "ann", 8)])
+        one.hints.hint([News(0, "ann", 8)])
         await eventually(bus.step)
         await eventually(lambda: one.hints.up and other.hints.up)
-        await eventually(lambda: (0, "ann", 8) in other.heard)
+        await eventually(lambda: News(0, "ann", 8) in other.heard)
         assert other.ups == [True, False, True]
 
 

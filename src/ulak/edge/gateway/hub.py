@@ -1,9 +1,9 @@
 """Who is connected to this node, and how does each learn what changed in his inbox?
 
-One way for all news: a hint (from a commit here, from another node, or from the truth check) makes a
-session ask for what it lacks; the asks of the moment become one batched read; each session is handed its
-page. A hint carries no content and may be lost, doubled, early or wrong without harm: the truth check
-compares the newest revisions of all connected users every 25 s, every second while the bus is down.
+News come from a commit here, from another node, or from the truth check. A session that stands just before
+them is sent the item that they carry; any other asks for what it lacks: the asks of the moment become one
+batched read, and each session is handed its page. News may be lost, doubled, early or late without harm: the
+truth check compares the newest revisions of all connected users every 25 s, every second while the bus is down.
 
 Acks go the other way: they are collected while the last batch is written.
 """
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from ulak.core.inbox import Op, Page
-from ulak.core.session import Acked, Action, Session
+from ulak.core.inbox import News, Op, Page
+from ulak.core.session import Acked, Action, Send, Session, live_texts
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.inbox import Ack
 
@@ -117,14 +117,19 @@ class Hub:
 
     # ------------------------------------------------------------------------------------ never blocking
 
-    def hint(self, pairs: Iterable[Pair]) -> None:
-        """These inboxes are said to have reached these revisions."""
-        for tenant, user, revision in pairs:
-            owner = (tenant, user)
+    def hint(self, news: Iterable[News]) -> None:
+        """Something is said to have happened to these inboxes."""
+        for each in news:
+            owner = (each.tenant, each.user)
+            sends: list[Action] = []
             for member in tuple(self._members.get(owner, ())):
-                member.act(member.session.hinted(revision))
+                if member.session.live(each):
+                    sends = sends or [Send(text) for text in live_texts(each)]
+                    member.act(sends)
+                else:
+                    member.act(member.session.hinted(each.revision))
             for waiter, since in self._waiters.get(owner, {}).items():
-                if revision > since and not waiter.done():
+                if each.revision > since and not waiter.done():
                     waiter.set_result(None)
 
     def bus(self, up: bool) -> None:  # noqa: FBT001  # the one thing that it says
@@ -182,7 +187,7 @@ class Hub:
         known = self._known()
         for start in range(0, len(known), 1_000):
             moved = await self._store.moved(known[start : start + 1_000])
-            self.hint(moved)
+            self.hint(News(*pair) for pair in moved)
             for tenant, user, revision in moved:
                 for member in tuple(self._members.get((tenant, user), ())):
                     if revision < member.session.sent:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.core.inbox import News
 from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES
 from ulak.core.work import CHUNK, PlanWork, cost
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 
 _TWICE = 2
 
-Hint = Callable[[Sequence[tuple[int, str, int]]], None]
-"""Told (tenant, user, top revision) of every inbox that a commit changed."""
+Hint = Callable[[Sequence[News]], None]
+"""Told what a commit did to inboxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +248,11 @@ class Planner:
             ours = await planning.finish_work(connection, works, self._boot)
             looks = Looks(ours, self._new_id, self._listeners.full, again)
             writes = await plan_batch(connection, [w for w in works if w.id in ours], catalogs, looks)
-            tops = await planning.write(connection, writes) if writes else []
+            news = await planning.write(connection, writes) if writes else []
             self._failpoints.hit("plan.before_commit")
         self._failpoints.hit("plan.after_commit")
-        if tops:
-            self._listeners.hint(tops)
+        if news:
+            self._listeners.hint(news)
         woken = {(w.planned.lane, w.planned.bulkhead) for w in writes if not w.planned.settled and not w.waits}
         if woken:
             self._listeners.wake(woken)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from ulak.core.inbox import Item, Op, Page
+from ulak.core.inbox import Item, News, Op, Page
 from ulak.core.model import IMPLIES, Mark
 from ulak.io.postgres import gate
 from ulak.io.postgres.pool import Pool, Row
@@ -21,8 +21,8 @@ _sql = load("inbox")
 
 _MARKS = {Op.SEEN: IMPLIES[Mark.SEEN], Op.READ: IMPLIES[Mark.READ], Op.ARCHIVE: IMPLIES[Mark.SEEN]}
 
-Hint = Callable[[Sequence[tuple[int, str, int]]], None]
-"""Told after a commit which inboxes (tenant, user) have reached which revision; must not block."""
+Hint = Callable[[Sequence[News]], None]
+"""Told after a commit what it did to inboxes; must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class InboxStore:
             after = await connection.fetchval(_sql.change, tenant, user, op.value, chosen, up_to, _MARKS[op].value)
             self._before_commit()
         if after is not None and self._hint is not None:
-            self._hint([(tenant, user, after)])
+            self._hint([News(tenant, user, after)])
         return int(counter["revision"])
 
     async def acked(self, acks: Sequence[Ack]) -> int:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from ulak.core.ids import internal
+from ulak.core.inbox import News
 from ulak.io.postgres import planning
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.pool import PINS, Pool
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 class InboxSender:
     """Stores items, then tells of the inboxes that changed."""
 
-    def __init__(self, pool: Pool, hint: Callable[[Sequence[tuple[int, str, int]]], None]) -> None:
+    def __init__(self, pool: Pool, hint: Callable[[Sequence[News]], None]) -> None:
         self._pool = pool
         self._hint = hint
 
@@ -33,11 +34,11 @@ class InboxSender:
             items.append((tenant, identity, content.json, content.watched))
         try:
             async with self._pool.transaction(PINS, timeout=deadline) as connection:
-                tops = await planning.add_items(connection, items)
+                news = await planning.add_items(connection, items)
         except EXPECTED as error:
             log.warning("storing %d items failed: %s", len(items), type(error).__name__)
             return Lost(Phase.SENT, "database_lost", type(error).__name__)
-        self._hint(tops)
+        self._hint(news)
         return Stored()
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from ulak.core.inbox import News, new_text, origin_text
 from ulak.core.model import User
 from ulak.core.plan import Facts, Planned, bucket
 from ulak.core.work import PlanWork
@@ -137,22 +138,18 @@ async def park(connection: Connection, works: Sequence[PlanWork], boot: int, rea
     await connection.fetch(_sql.park_work, [w.id for w in works], boot, reason)
 
 
-async def write(connection: Connection, writes: Sequence[Write]) -> list[tuple[int, str, int]]:
-    """Insert everything that was decided; returns (tenant, user, new top revision) of each inbox touched."""
-    items = [w for w in writes if w.item is not None]
-    tops, revisions = await _count_up(connection, [(w.tenant, w.planned.user.id) for w in items])
+async def write(connection: Connection, writes: Sequence[Write]) -> list[News]:
+    """Insert everything that was decided; returns the news of each inbox touched."""
+    rows = [
+        (w.tenant, w.planned.user.id, w.planned.id, w.notification, w.type, *w.item)
+        for w in writes
+        if w.item is not None
+    ]
+    added, news = await _count_up(connection, rows)
     codes, kinds = coded([_kind(w) for w in writes], 16)
-    rows = [(w.planned.id, w.notification, w.planned.user.id, w.planned.target, w.expires_at) for w in writes]
-    item_columns = turned(
-        [
-            (w.tenant, w.planned.user.id, w.planned.id, revision, w.notification, w.type, *w.item)
-            for w, revision in zip(items, revisions, strict=True)
-            if w.item is not None
-        ],
-        8,
-    )
-    await connection.execute(_sql.write_plan, *turned(rows, 5), codes, *kinds, *item_columns)
-    return tops
+    deliveries = [(w.planned.id, w.notification, w.planned.user.id, w.planned.target, w.expires_at) for w in writes]
+    await connection.execute(_sql.write_plan, *turned(deliveries, 5), codes, *kinds, *turned(added, 8))
+    return news
 
 
 def _kind(w: Write) -> tuple[object, ...]:
@@ -179,32 +176,43 @@ def _kind(w: Write) -> tuple[object, ...]:
     )
 
 
-async def _count_up(
-    connection: Connection, owners: Sequence[tuple[int, str]]
-) -> tuple[list[tuple[int, str, int]], list[int]]:
-    """Take the next revision of each item's owner; the new tops, and the revision of each item, in order."""
+async def add_items(connection: Connection, items: Sequence[tuple[int, UUID, str, bool]]) -> list[News]:
+    """Put later steps' items (tenant, delivery, content, watched) into inboxes, each once; returns the news."""
+    rows = await connection.fetch(_sql.missing_items, [i[0] for i in items], [i[1] for i in items])
+    found = [(r["tenant"], r["user_id"], r["id"], r["notification"], r["type"], *items[r["ord"] - 1][2:]) for r in rows]
+    added, news = await _count_up(connection, found)
+    await connection.execute(_sql.add_items, *turned(added, 8))
+    return news
+
+
+_New = tuple[int, str, UUID, UUID, str, str, bool]
+"""Tenant, user, id, notification, type, content, watched."""
+
+
+async def _count_up(connection: Connection, items: Sequence[_New]) -> tuple[list[tuple[object, ...]], list[News]]:
+    """Take the next revision for each item: the rows to write, in order, and the news of their inboxes."""
     counts: dict[tuple[int, str], int] = {}
-    for key in owners:
+    for item in items:
+        key = item[:2]
         counts[key] = counts.get(key, 0) + 1
     if not counts:
         return [], []
     rows = await connection.fetch(_sql.count_up, [k[0] for k in counts], [k[1] for k in counts], list(counts.values()))
-    tops = [(row["tenant"], row["user_id"], row["revision"]) for row in rows]
-    following = {(tenant, user): top - counts[tenant, user] for tenant, user, top in tops}
-    revisions = []
-    for key in owners:
-        following[key] += 1
-        revisions.append(following[key])
-    return tops, revisions
-
-
-async def add_items(connection: Connection, items: Sequence[tuple[int, UUID, str, bool]]) -> list[tuple[int, str, int]]:
-    """Put later steps' items (tenant, delivery, content, watched) into inboxes, each once; returns the new tops."""
-    rows = await connection.fetch(_sql.missing_items, [i[0] for i in items], [i[1] for i in items])
-    tops, revisions = await _count_up(connection, [(row["tenant"], row["user_id"]) for row in rows])
-    added = [
-        (r["tenant"], r["user_id"], r["id"], revision, r["notification"], r["type"], *items[r["ord"] - 1][2:])
-        for r, revision in zip(rows, revisions, strict=True)
+    counters = {(row["tenant"], row["user_id"]): row for row in rows}
+    following = {key: row["revision"] - counts[key] for key, row in counters.items()}
+    added: list[tuple[object, ...]] = []
+    texts: dict[tuple[int, str], str] = {}
+    origins: dict[tuple[UUID, str], str] = {}
+    for tenant, user, identity, notification, kind, content, watched in items:
+        key = tenant, user
+        following[key] = revision = following[key] + 1
+        added.append((tenant, user, identity, revision, notification, kind, content, watched))
+        if counts[key] == 1:
+            origin = origins.get((notification, kind))
+            if origin is None:
+                origins[notification, kind] = origin = origin_text(kind, notification, rows[0]["now"])
+            texts[key] = new_text(identity, revision, origin, content)
+    return added, [
+        News(*key, row["revision"], texts.get(key), row["unread"], row["unseen"], row["epoch"])
+        for key, row in counters.items()
     ]
-    await connection.execute(_sql.add_items, *turned(added, 8))
-    return tops

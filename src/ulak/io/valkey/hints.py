@@ -12,22 +12,30 @@ import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from ulak.core.inbox import News
+
 log = logging.getLogger(__name__)
 
-Tops = Sequence[tuple[int, str, int]]
-"""(tenant, user, top revision) of inboxes that changed."""
-
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[tuple[int, str, int]]).decode
+_decode = msgspec.msgpack.Decoder(list[News]).decode
 _WAITING = 100_000
+_ITEM = 8_192
 _BEAT = 1.0
 _DEAF = 3.0
 _PAUSE = 0.5
+
+
+def _light(news: News) -> News:
+    """Without content that is large: whoever lacks it reads it."""
+    if news.item is None or len(news.item) <= _ITEM:
+        return news
+    return structs.replace(news, item=None)
 
 
 def _channel(boot: int) -> str:
@@ -42,14 +50,18 @@ class ValkeyHints:
     """
 
     def __init__(
-        self, url: str, boot: int, heard: Callable[[Tops], None], changed: Callable[[bool], None] = lambda _: None
+        self,
+        url: str,
+        boot: int,
+        heard: Callable[[Sequence[News]], None],
+        changed: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._url = url
         self._boot = boot
         self._heard = heard
         self._changed = changed
         self._others: Sequence[int] = ()
-        self._out: list[tuple[int, str, int]] = []
+        self._out: list[News] = []
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._up: bool | None = None
@@ -73,10 +85,10 @@ class ValkeyHints:
         """Learn which nodes live."""
         self._others = [boot for boot in alive if boot != self._boot]
 
-    def hint(self, tops: Tops) -> None:
+    def hint(self, news: Sequence[News]) -> None:
         """Tell the others; never waits, and drops what nobody takes."""
         if self._others and len(self._out) < _WAITING:
-            self._out.extend(tops)
+            self._out.extend(_light(each) for each in news)
             self._ready.set()
 
     def _client(self) -> Redis:

@@ -103,13 +103,15 @@ WHERE EXISTS (SELECT 1 FROM deliveries d
               WHERE d.tenant = q.tenant AND d.notification = q.notification AND d.user_id = q.user_id);
 
 -- name: count_up
--- The next revisions of each user's inbox; rows are taken in order, so that two planners can't deadlock.
+-- The next revisions of each user's inbox; rows are taken in order, so that two planners can't deadlock. ``now`` is what
+-- the items get as created_at, ``epoch`` that of ``inbox.sql``.
 INSERT INTO inboxes AS i (tenant, user_id, revision, unread, unseen)
 SELECT tenant, user_id, n, n, n FROM unnest($1::int[], $2::text[], $3::int[]) AS q (tenant, user_id, n)
 ORDER BY tenant, user_id
 ON CONFLICT (tenant, user_id) DO UPDATE
 SET revision = i.revision + excluded.revision, unread = i.unread + excluded.unread, unseen = i.unseen + excluded.unseen
-RETURNING tenant, user_id, revision;
+RETURNING tenant, user_id, revision, unread, unseen, now(),
+          (SELECT epoch::text || '-' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) FROM installation) AS epoch;
 
 -- name: write_plan
 -- Everything a plan decided: deliveries, inbox items, ready and timed work. What many deliveries have in common is
