@@ -13,6 +13,7 @@ from uuid import UUID
 
 import msgspec
 
+from ulak.core import suppression
 from ulak.core.model import Account, Channel, Mark, NotificationType, Step, User
 from ulak.core.preferences import allowed
 
@@ -118,13 +119,21 @@ def _judge(policy: Policy, facts: Facts, step: Step) -> _Verdict:
         return ("held" if step.after else "accepted"), None, "", "in_app/inbox", rule
     if target is None:
         return "skipped", "no_address", "", step.channel, rule
-    for channel, scope, reason in facts.suppressed:
-        if channel == step.channel and scope in ("all", policy.type.category):
-            return "suppressed", reason, target, step.channel, scope
+    forbidden = _suppressed(policy, facts, step.channel)
+    if forbidden is not None:
+        return "suppressed", forbidden[1], target, step.channel, forbidden[0]
     accounts = policy.accounts.get(step.channel, ())
     if not accounts:
         return "skipped", "no_account", target, step.channel, rule
     return ("held" if step.after else "pending"), None, target, accounts[0].bulkhead, rule
+
+
+def _suppressed(policy: Policy, facts: Facts, channel: Channel) -> tuple[str, str] | None:
+    """Scope and reason of the suppression that forbids this user's address of a channel, if one does."""
+    if not facts.suppressed:
+        return None
+    rows = [(scope, reason) for of, scope, reason in facts.suppressed if of == channel]
+    return suppression.forbidding(rows, policy.type.category, policy.type.klass)
 
 
 def _target(user: User, channel: Channel) -> str | None:

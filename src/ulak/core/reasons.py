@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CLICKED = "clicked"
     # suppressed
     BOUNCED = "bounced"
+    SOFT_BOUNCED = "soft_bounced"
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
     MANUAL = "manual"
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     POLICY_REFUSED = "policy_refused"
     ADDRESS_REFUSED = "address_refused"
     BOUNCED_LATER = "bounced_later"
+    REFUSED_LATER = "refused_later"
     BAD_PAYLOAD = "bad_payload"
     RENDER_FAILED = "render_failed"
     RETRIES_EXHAUSTED = "retries_exhausted"
@@ -55,6 +57,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.READ: "The user had read an earlier step, and the route says to stop then.",
     Reason.CLICKED: "The user had clicked an earlier step, and the route says to stop then.",
     Reason.BOUNCED: "Earlier mail to this address came back for good.",
+    Reason.SOFT_BOUNCED: "Mail to this address came back several times in a row; it is left alone for a while.",
     Reason.COMPLAINED: "The recipient had reported earlier mail as spam.",
     Reason.UNSUBSCRIBED: "The recipient had unsubscribed this address.",
     Reason.MANUAL: "Somebody put this address on the suppression list by hand.",
@@ -63,6 +66,7 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.POLICY_REFUSED: "The receiving side refused it for its content, our reputation or our own DNS.",
     Reason.ADDRESS_REFUSED: "The receiving side says that the address does not exist or never takes mail.",
     Reason.BOUNCED_LATER: "It had been accepted, then it came back.",
+    Reason.REFUSED_LATER: "The vendor had taken it, and then did not send it.",
     Reason.BAD_PAYLOAD: "The vendor can never take this message as it is.",
     Reason.RENDER_FAILED: "Its template could not be rendered with this data.",
     Reason.RETRIES_EXHAUSTED: "It was tried for as long as its class allows.",

@@ -6,6 +6,8 @@ A state is a fold over the log of one delivery: planning, attempts, outcomes, re
 * An event that the table does not know is refused (``Refused``); nothing is guessed.
 * A receipt tells what happened in the world, so it is taken in every state: a late ``delivered`` turns
   ``expired`` into ``delivered``; a bounce outranks it in either order. Receipts commute.
+* That the vendor took it, or would not send it after all, settles what waits for an answer (``unknown``),
+  so that it is not sent again; a proof of arrival or a bounce outranks both.
 * An outcome that a receipt has overtaken changes nothing.
 * Only a receipt or a redrive leads out of an end.
 """
@@ -80,10 +82,13 @@ class Event(StrEnum):
     CANCELLED = "cancelled"
     UNRESOLVED = "unresolved"
     REDRIVEN = "redriven"
+    TAKEN = "taken"
+    REFUSED = "refused"
     DELIVERED = "delivered"
     BOUNCED = "bounced"
     SEEN = "seen"
     READ = "read"
+    OPENED = "opened"
     CLICKED = "clicked"
     ARCHIVED = "archived"
     COMPLAINED = "complained"
@@ -108,20 +113,40 @@ MEANING: Mapping[Event, str] = {
     Event.CANCELLED: "the caller took it back",
     Event.UNRESOLVED: "the deadline to reconcile passed, and the policy is not to send twice",
     Event.REDRIVEN: "somebody asked for it to be tried again",
+    Event.TAKEN: "a receipt: the vendor has it",
+    Event.REFUSED: "a receipt: the vendor had it, and then would not send it",
     Event.DELIVERED: "a receipt: it reached the user",
     Event.BOUNCED: "the address refused it, at once or by a later receipt",
     Event.SEEN: "a receipt: the user saw it",
     Event.READ: "a receipt: the user read it",
+    Event.OPENED: "a receipt: the mail was opened, by the user or by a program",
     Event.CLICKED: "a receipt: the user clicked it",
     Event.ARCHIVED: "a receipt: the user put it away",
     Event.COMPLAINED: "a receipt: the user called it spam",
 }
 
-REACHED = frozenset({Event.DELIVERED, Event.SEEN, Event.READ, Event.CLICKED})
+REACHED = frozenset({Event.DELIVERED, Event.SEEN, Event.READ, Event.OPENED, Event.CLICKED})
 """Receipts that prove that it reached the user."""
 
-RECEIPTS = REACHED | {Event.BOUNCED, Event.ARCHIVED, Event.COMPLAINED}
+PROOFS = REACHED | {Event.TAKEN, Event.REFUSED, Event.BOUNCED}
+"""Receipts that say what became of it."""
+
+RECEIPTS = PROOFS | {Event.ARCHIVED, Event.COMPLAINED}
 """Events that are taken in every state."""
+
+_OPEN = frozenset(
+    {
+        State.PENDING,
+        State.HELD,
+        State.ATTEMPTING,
+        State.RETRYING,
+        State.UNKNOWN,
+        State.EXPIRED,
+        State.UNRESOLVED,
+        State.DEAD,
+    }
+)
+"""States in which it may be that the vendor has it."""
 
 _VERDICTS = {
     Event.SKIPPED: State.SKIPPED,
@@ -143,6 +168,10 @@ _ANSWERS = {
 }
 
 
+_PROVEN = (State.ACCEPTED, State.FAILED, State.DELIVERED, State.BOUNCED)
+"""Where a receipt may have led before the outcome of its call is known; the outcome then changes nothing."""
+
+
 def _table() -> dict[tuple[State | None, Event], State]:
     table: dict[tuple[State | None, Event], State] = {
         (None, Event.PLANNED): State.PENDING,
@@ -162,13 +191,15 @@ def _table() -> dict[tuple[State | None, Event], State]:
         table[waiting, Event.BEGAN] = State.ATTEMPTING
     for answer, state in _ANSWERS.items():
         table[State.ATTEMPTING, answer] = state
-        for proven in (State.DELIVERED, State.BOUNCED):
+        for proven in _PROVEN:
             table[proven, answer] = proven
-    for proven in (State.DELIVERED, State.BOUNCED):
+    for proven in _PROVEN:
         table[proven, Event.UNRESOLVED] = proven
     for state in State:
         for receipt in REACHED:
             table[state, receipt] = State.BOUNCED if state is State.BOUNCED else State.DELIVERED
+        table[state, Event.TAKEN] = State.ACCEPTED if state in _OPEN else state
+        table[state, Event.REFUSED] = State.FAILED if state in _OPEN | {State.ACCEPTED} else state
         table[state, Event.BOUNCED] = State.BOUNCED
         table[state, Event.ARCHIVED] = state
         table[state, Event.COMPLAINED] = state
@@ -227,9 +258,11 @@ def step(folded: Folded, happened: Happened) -> Folded:
         times = {**times, **{kind: min(times.get(kind, happened.at), happened.at) for kind in known}}
     if event is Event.REDRIVEN:
         attempts = 0
-    if after is folded.state:
-        return replace(folded, attempts=attempts, times=times)
     settled = (folded.settled_at or happened.at) if after in SETTLED else None
+    if settled is not None and event in PROOFS:
+        settled = min(settled, happened.at)  # whichever proof comes first
+    if after is folded.state:
+        return replace(folded, attempts=attempts, times=times, settled_at=settled)
     return Folded(after, happened.reason, attempts, settled, times)
 
 

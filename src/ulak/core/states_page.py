@@ -12,9 +12,12 @@ from ulak.core.states import ENDS, MEANING, RECEIPTS, SETTLED, TRANSITIONS, Even
 
 _DRAWN_RECEIPTS = {State.ACCEPTED, State.DELIVERED, State.UNKNOWN, State.EXPIRED}
 
-_RECEIPTS = """Receipts are taken in every state (the drawing shows four): `delivered`, `seen`, `read` and `clicked`
-lead to `delivered`, a `bounced` leads to `bounced` and outranks them in either order; `archived` and `complained` are
-times beside the state. Only a receipt or a redrive leads out of an end."""
+_DRAWN_EVENTS = (Event.TAKEN, Event.REFUSED, Event.DELIVERED, Event.BOUNCED)
+
+_RECEIPTS = """Receipts are taken in every state (the drawing shows four): `delivered`, `seen`, `read`, `opened` and
+`clicked` lead to `delivered`, a `bounced` leads to `bounced` and outranks them in either order; `taken` settles what
+waits for an answer as `accepted`, `refused` as `failed`, and whatever proves more outranks both; `archived` and
+`complained` are times beside the state. Only a receipt or a redrive leads out of an end."""
 
 
 def diagram() -> str:
@@ -22,9 +25,7 @@ def diagram() -> str:
     arrows: dict[tuple[str, str], list[str]] = defaultdict(list)
     for (state, event), after in TRANSITIONS.items():
         receipt = event in RECEIPTS
-        if state is after or (
-            receipt and (state not in _DRAWN_RECEIPTS or event not in (Event.DELIVERED, Event.BOUNCED))
-        ):
+        if state is after or (receipt and (state not in _DRAWN_RECEIPTS or event not in _DRAWN_EVENTS)):
             continue
         arrows[state or "[*]", after].append(event)
     arrows[State.ATTEMPTING, State.BOUNCED].append(Event.BOUNCED)

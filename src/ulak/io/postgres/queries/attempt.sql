@@ -64,8 +64,11 @@ WITH held AS (
         SELECT reason FROM suppressions s
         WHERE s.tenant = d.tenant AND s.channel = d.channel
           -- Suppressions know an email address by its lower-case form (core/content/address.py).
-          AND s.address = CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END AND s.scope IN ('all', d.category)
+          AND s.address = CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END
+          -- The scopes of core/suppression.py, the widest first.
+          AND (s.scope IN ('all', 'class:' || d.class, d.category) OR (s.scope = 'not:critical' AND d.class <> 'critical'))
           AND (s.expires_at IS NULL OR s.expires_at > now())
+        ORDER BY CASE s.scope WHEN 'all' THEN 1 WHEN 'not:critical' THEN 2 WHEN 'class:' || d.class THEN 3 ELSE 4 END
         LIMIT 1
     ) AS s ON true
 ), started AS (
@@ -125,12 +128,18 @@ WITH held AS (
     SELECT tenant, delivery, n, lane, bulkhead, coalesce(state_reason, reason) FROM r WHERE dead
     ON CONFLICT (tenant, delivery) DO NOTHING
 ), suppressed AS (
-    INSERT INTO suppressions (tenant, channel, address, scope, reason, evidence)
-    SELECT DISTINCT ON (d.tenant, d.channel, lower(d.target), r.suppress) d.tenant, d.channel,
-           CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END, r.suppress, 'bounced', d.id::text
+    INSERT INTO suppressions AS s (tenant, channel, address, scope, reason, evidence, source)
+    SELECT DISTINCT ON (d.tenant, d.channel, 3, r.suppress) d.tenant, d.channel,
+           CASE WHEN d.channel = 'email' THEN lower(d.target) ELSE d.target END AS address, r.suppress, 'bounced', d.id::text,
+           split_part(r.bulkhead, '/', 2)
     FROM r JOIN deliveries d ON d.tenant = r.tenant AND d.id = r.delivery
     WHERE r.suppress IS NOT NULL AND d.target <> ''
-    ON CONFLICT DO NOTHING
+    ORDER BY d.tenant, d.channel, 3, r.suppress
+    -- One that ends, or has ended, gives way: this one is for good.
+    ON CONFLICT (tenant, channel, address, scope) DO UPDATE
+    SET reason = excluded.reason, evidence = excluded.evidence, source = excluded.source, event = NULL, event_at = NULL,
+        expires_at = NULL, created_at = now()
+    WHERE s.expires_at IS NOT NULL
 ), ended AS (
     DELETE FROM leases WHERE token = ANY ($24::bigint[])
 )
