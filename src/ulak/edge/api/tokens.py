@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ulak.core import token, values
+from ulak.core import token
 from ulak.core.token import TokenKey
 from ulak.io.postgres.keys import Keys
 
@@ -40,7 +40,7 @@ class TokenRing:
         self._monotonic = monotonic
         self._entropy = entropy
         self._age = age
-        self._keys: Mapping[str, TokenKey] = {}
+        self._keys: token.Ring = {}
         self._signing: Mapping[int, TokenKey] = {}
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
@@ -67,11 +67,7 @@ class TokenRing:
     async def claims(self, text: str) -> token.Claims:
         """What the token says, its end included; raises ``TokenError`` when it is not to be believed."""
         await self._refresh(self._age)
-        claims = token.verify(text, self._keys, self._clock().timestamp())
-        try:
-            return replace(claims, user=values.identifier(claims.user))
-        except values.Unfit:
-            raise token.TokenError("token_claims") from None
+        return token.verify(text, self._keys, self._clock().timestamp())
 
     async def _refresh(self, age: float) -> None:
         if self._monotonic() - self._read_at <= age:
