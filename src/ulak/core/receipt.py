@@ -134,12 +134,12 @@ def delivery_of(receipt: Receipt) -> tuple[UUID, int | None] | None:
 
 
 _ADDRESS = re.compile(r"[^\s<>\"';:,()]+@[^\s<>\"';:,()]+")
-_UNPRINTABLE = re.compile(r"[^ -~\xa0-\ud7ff]+")
 
 
 def redact(text: str) -> str:
     """A vendor's words on one line, at most 300 characters, without addresses."""
-    return _UNPRINTABLE.sub(" ", _ADDRESS.sub("<address>", text[:1_000]))[:300].strip()
+    plain = "".join(c if c.isprintable() else " " for c in _ADDRESS.sub("<address>", text[:1_000]))
+    return plain[:300].strip()
 
 
 _STATUS = re.compile(r"(?<![0-9.])([245])\.([0-9]{1,3})\.([0-9]{1,3})(?![0-9.])")

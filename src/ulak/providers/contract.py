@@ -18,29 +18,40 @@ import msgspec
 from ulak.core.content.email import ContentError, EmailContent
 from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
+from ulak.core.receipt import Permanence, Receipt, ReceiptKind, Told
 
 __all__ = [
+    "Callback",
     "Capabilities",
+    "ConfirmSubscription",
     "Content",
     "ContentError",
     "DiscardRequest",
     "Discarded",
     "EmailContent",
+    "Events",
+    "FetchCertificate",
     "HttpReply",
     "HttpRequest",
     "Links",
     "Lost",
     "Message",
     "NoContent",
+    "Permanence",
     "Phase",
     "Provider",
+    "Receipt",
+    "ReceiptKind",
     "Refused",
+    "Rejected",
     "Reply",
     "Request",
     "Row",
     "SmtpReply",
     "SmtpRequest",
     "Stage",
+    "Told",
+    "Verified",
 ]
 
 
@@ -246,3 +257,66 @@ class Provider(Protocol):
 
     def read(self, reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
         """Say what the reply meant, one outcome a message, in order. Never raises, whatever the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A request that claims to come from a vendor, as it came; header names are in lower case."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FetchCertificate:
+    """The certificate at ``url`` is needed before the callback can be judged."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmSubscription:
+    """The vendor wants ``url`` to be called before it sends events."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """It is the vendor's. ``events`` says that its body holds events to keep; ``then`` what else it asks for."""
+
+    events: bool = True
+    then: tuple[ConfirmSubscription, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """It is not known to be the vendor's: nothing of it is kept.
+
+    ``reason`` is a short word for the log, ``status`` the answer; ``challenge`` asks for Basic authentication.
+    """
+
+    reason: str
+    status: int = 403
+    challenge: bool = False
+
+
+class Events(Protocol):
+    """The face of a vendor's events (``providers/<channel>/<vendor>_events.py``).
+
+    The keys of an account that concern them begin with ``events_``; without any the account takes no callbacks.
+    """
+
+    def check(self, settings: Mapping[str, object]) -> None:
+        """Raise ``ValueError`` naming the key when an account's ``events_…`` settings are unusable."""
+
+    def needs(self, callback: Callback, account: Account, now: datetime) -> Sequence[FetchCertificate]:
+        """What has to be fetched before ``verify``; nothing for a callback that is refused anyway. Never raises."""
+
+    def verify(
+        self, callback: Callback, account: Account, fetched: Mapping[str, bytes], now: datetime
+    ) -> Verified | Rejected:
+        """Judge the raw bytes. Whatever is not proven is rejected. Never raises."""
+
+    def receipts(self, body: bytes) -> Told:
+        """The events of a verified body, in our words. Never raises; what is not known is counted."""
