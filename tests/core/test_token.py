@@ -244,6 +244,19 @@ def test_two_tenants_of_one_identity_provider_are_told_apart_by_audience() -> No
     assert code_of(theirs("RS256"), keys=ring([key, replace(key, tenant=8)])) == "token_tenant"
 
 
+def test_one_tenants_key_of_any_id_does_not_stand_before_anothers() -> None:
+    key, single = THEIRS["EdDSA"], replace(THEIRS["ES256"], tenant=8, kid=None, audience="other-app")
+    keys = ring([key, single])
+    assert verify(theirs("EdDSA"), keys, NOW).tenant == 7
+    assert verify(theirs("ES256", aud="other-app"), keys, NOW).tenant == 8
+
+
+def test_a_key_that_only_another_tenant_knows_yet_is_an_unknown_one() -> None:
+    """So that this tenant's keys are read again instead of refusing its users for minutes."""
+    with pytest.raises(UnknownKeyError):
+        verify(theirs("ES256"), ring([replace(THEIRS["ES256"], tenant=8, audience="other-app")]), NOW)
+
+
 def test_the_algorithm_is_the_keys_and_none_is_none() -> None:
     assert code_of(forged(good(), b"s" * 64, "HS512")) == "token_invalid"
     for alg in ("none", "None", "", None, 5, "HS512", "RS256"):

@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ulak.core import fields, locale, template_files
+from ulak.core import fields, issuer, locale, template_files
 from ulak.core.fields import Field, Problem, did_you_mean
+from ulak.core.issuer import Issuer
 from ulak.core.model import Account, Channel, Class, Mark, NotificationType, Step
 from ulak.core.template_files import KINDS, Template
 
@@ -103,7 +104,7 @@ STEP_FIELDS = (
         shown='"read"',
     ),
 )
-TOP = ("email", "locales", "accounts", "types", "server")
+TOP = ("email", "locales", "accounts", "types", "issuers", "server")
 """Tables of ``ulak.toml``; ``server`` is read by the settings, not here."""
 
 
@@ -135,6 +136,7 @@ class Catalog:
     default_locale: str = "en"
     files: Mapping[str, str] = field(default_factory=dict)
     version: int = 0
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
 
     def with_version(self, version: int) -> Catalog:
         """The same catalogue under the number that it was stored as."""
@@ -179,6 +181,9 @@ def load(files: Mapping[str, str]) -> Catalog:
     default = fields.read(main.get("locales", {}), LOCALES_FIELDS, MAIN, "locales", problems)["default"]
     accounts = {name: _account(name, table, problems) for name, table in _named(main, "accounts", problems)}
     types = {name: _type(name, table, problems) for name, table in _named(main, "types", problems)}
+    issuers = {name: issuer.read(name, table, MAIN, problems) for name, table in _named(main, "issuers", problems)}
+    believed = {name: value for name, value in issuers.items() if value is not None}
+    issuer.check_apart(list(believed.values()), MAIN, problems)
     templates = template_files.read(files, problems)
     catalog = Catalog(
         digest(files),
@@ -188,6 +193,7 @@ def load(files: Mapping[str, str]) -> Catalog:
         EmailDefaults(email["from"], email["reply_to"]),
         default,
         dict(files),
+        issuers=believed,
     )
     _check_templates(catalog, problems)
     if problems:
@@ -222,7 +228,7 @@ def _named(main: Mapping[str, Any], key: str, problems: list[Problem]) -> list[t
 
 
 _SECRET = re.compile(
-    r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key|auth_?key|credentials?)\Z", re.IGNORECASE
+    r"(?:^|_)(?:password|passwd|secret|token|api_?key|private_?key|secret_?key|auth_?key|credentials?)\Z", re.IGNORECASE
 )
 
 

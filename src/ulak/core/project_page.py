@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ulak.core import project, template_files
+from ulak.core import issuer, project, template_files
 from ulak.core.fields import Field
 
 _INTRO = """# The project folder
@@ -37,10 +37,16 @@ _ACCOUNTS = """An account is one set of credentials of a provider. Other keys th
 on a channel, the first is used."""
 
 
+_ISSUERS = """An issuer is an identity provider whose tokens are believed for this tenant's users:
+[how-to](../how-to/tokens.md). One of `jwks_url` and `public_key` is needed. Keys that are private, or weaker than RSA
+of 2,048 bits, are left out."""
+
+
 def page() -> str:
     """The whole page, as Markdown."""
     parts = [_INTRO, "## `[email]`", _table(project.EMAIL_FIELDS), "## `[locales]`", _table(project.LOCALES_FIELDS)]
     parts += ["## `[accounts.NAME]`", _ACCOUNTS, _table(project.ACCOUNT_FIELDS)]
+    parts += ["## `[issuers.NAME]`", _ISSUERS, _table(issuer.ISSUER_FIELDS)]
     parts += [
         "## `[types.NAME]`",
         _TYPES,

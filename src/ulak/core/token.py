@@ -58,10 +58,10 @@ class TokenError(Exception):
 
 
 class UnknownKeyError(TokenError):
-    """No key that is here can have signed it; ``issuer`` is whom the token names, believed by nobody."""
+    """No key that is here can have signed it for this audience; ``issuer`` is whom it names, believed by nobody."""
 
-    def __init__(self, issuer: str) -> None:
-        super().__init__("token_key")
+    def __init__(self, issuer: str, code: str = "token_key") -> None:
+        super().__init__(code)
         self.issuer = issuer
 
 
@@ -180,13 +180,15 @@ def _key_of(envelope: jws.Envelope, keys: Ring) -> TokenKey:
     issuer = envelope.payload.get("iss", OWN)
     if not isinstance(issuer, str):
         raise TokenError("token_claims")
-    known = keys.get((issuer, envelope.kid)) or keys.get((issuer, None))
+    known = [*keys.get((issuer, None), ())]
+    if envelope.kid is not None:
+        known += keys.get((issuer, envelope.kid), ())
     if not known:
         raise UnknownKeyError(issuer)
     meant = _audiences(envelope.payload)
     candidates = [key for key in known if key.audience in meant]
     if not candidates:
-        raise TokenError("token_audience")
+        raise UnknownKeyError(issuer, "token_audience")
     signers: list[TokenKey] = []
     for key in candidates:
         if envelope.signed_by(key.material, key.algorithm):
