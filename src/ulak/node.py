@@ -27,7 +27,9 @@ from ulak.flow.plan.planner import Listeners
 from ulak.io.failpoint import KillAt
 from ulak.io.metrics import Metrics
 from ulak.io.outbound.discard import DiscardSender
+from ulak.io.outbound.egress import networks
 from ulak.io.outbound.smtp import SmtpSender
+from ulak.io.outbound.vendor import VendorSender
 from ulak.io.postgres import attempting, nodes
 from ulak.io.postgres.accepting import forget_keys
 from ulak.io.postgres.catalogs import Catalogs
@@ -36,6 +38,7 @@ from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
 from ulak.providers.registry import PROVIDERS
+from ulak.sandbox.credentials import CREDENTIALS
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -63,12 +66,22 @@ def account_with_secrets(account: Account) -> Account:
     return replace(account, settings=settings)
 
 
-def sandboxed(account: Account, smtp: str) -> Account:
-    """The same account, speaking to the sandbox at ``host:port`` with no secret of its own."""
-    if account.provider != "smtp":
+def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
+    """The same account, speaking to the sandbox with no secret of its own.
+
+    ``smtp`` is its ``host:port``, ``vendors`` the URL of its vendor APIs. Raises ``SettingError`` where the
+    sandbox's address is not known: a development stack never speaks to a real vendor.
+    """
+    if account.provider == "smtp":
+        host, _, port = smtp.rpartition(":")
+        return replace(account, settings={"host": host, "port": int(port), "tls": "none"})
+    keys = CREDENTIALS.get(account.provider)
+    if keys is None:
         return account
-    host, _, port = smtp.rpartition(":")
-    return replace(account, settings={"host": host, "port": int(port), "tls": "none"})
+    if not vendors:
+        raise SettingError(f"accounts.{account.name}: ULAK_SANDBOX_VENDORS does not say where the sandbox answers")
+    open_settings = {key: value for key, value in account.settings.items() if not key.endswith("_env")}
+    return replace(account, settings={**open_settings, **keys, "endpoint": vendors})
 
 
 class Node:
@@ -223,8 +236,8 @@ class Node:
         )
 
     def _route(self, declared: Account) -> Route:
-        sandbox = self.settings.sandbox_smtp
-        account = sandboxed(declared, sandbox) if sandbox else account_with_secrets(declared)
+        smtp, vendors = self.settings.sandbox_smtp, self.settings.sandbox_vendors
+        account = sandboxed(declared, smtp, vendors) if smtp else account_with_secrets(declared)
         provider = PROVIDERS.get(account.provider)
         if provider is None:
             raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")
@@ -241,7 +254,12 @@ class Node:
             return DiscardSender()
         if account.provider == "inbox":
             return InboxSender(self.pool, self.hint)
-        return SmtpSender(account)
+        if account.provider == "smtp":
+            return SmtpSender(account)
+        allowed = [text.strip() for text in self.settings.allow_networks.split(",") if text.strip()]
+        if self.settings.sandbox_smtp:
+            allowed.append("127.0.0.1/32")
+        return VendorSender(account, networks(allowed))
 
     def _gauges(self) -> dict[str, float]:
         return {

@@ -40,6 +40,7 @@ class Settings:
     lease_seconds: float = _option(60.0, "how long a batch may take before another node takes over")
     drain_seconds: float = _option(10.0, "how long a stopping node waits for calls and sockets")
     sandbox_smtp: str = _option("", "host:port that every smtp account speaks to instead of its own (`ulak dev`)")
+    sandbox_vendors: str = _option("", "URL that the vendors' accounts speak to beside sandbox_smtp (`ulak dev`)")
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
     allow_origins: str = _option("", "browser origins that may call /v1/me and open sockets")

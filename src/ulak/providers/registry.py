@@ -7,12 +7,15 @@ from types import MappingProxyType
 
 from ulak.providers import inbox, noop
 from ulak.providers.contract import Provider
-from ulak.providers.email import smtp
+from ulak.providers.email import postmark, sendgrid, ses, smtp
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
         "inbox": inbox,
         "noop": noop,
+        "postmark": postmark,
+        "sendgrid": sendgrid,
+        "ses": ses,
         "smtp": smtp,
     }
 )
