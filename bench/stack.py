@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -71,11 +71,12 @@ class Running:
 
 
 @asynccontextmanager
-async def node(url: str, roles: str, processes: int = 1) -> AsyncIterator[Running]:
+async def node(
+    url: str, roles: str, processes: int = 1, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Running]:
     """Run ``ulak serve`` on a database, as a user would."""
-    key = await _key(url)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ULAK_")}
-    environment |= {"ULAK_DATABASE_URL": url, "ULAK_ROLES": roles, "ULAK_LOG_LEVEL": "warning"}
+    key = await new_key(url)
+    environment = clean({"ULAK_DATABASE_URL": url, "ULAK_ROLES": roles, **(environment or {})})
     arguments = ("-m", "ulak", "serve", "--port", "0", "--ready-json", "--processes", str(processes))
     process = await asyncio.create_subprocess_exec(
         sys.executable, *arguments, env=environment, stdout=asyncio.subprocess.PIPE
@@ -93,7 +94,14 @@ async def node(url: str, roles: str, processes: int = 1) -> AsyncIterator[Runnin
             await process.wait()
 
 
-async def _key(url: str) -> str:
+def clean(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment without settings of Ulak's but these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ULAK_")}
+    return {**kept, "ULAK_LOG_LEVEL": "warning", **more}
+
+
+async def new_key(url: str) -> str:
+    """A new API key that may do everything."""
     pool = await Pool.open(url, size=1)
     text, key_hash, prefix = make_key(os.urandom(ENTROPY))
     await Keys(pool).create(key_hash, Key(0, prefix, frozenset({Scope.ALL.value}), None), "bench")
