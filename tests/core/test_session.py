@@ -19,8 +19,20 @@ from msgspec import structs
 from ulak.core import session_page
 from ulak.core.ids import external
 from ulak.core.inbox import Item, News, Op, Page, full_text, new_text, origin_text
-from ulak.core.session import Acked, Action, Authenticate, Fetch, Mark, Refresh, Send, Session, live_texts
+from ulak.core.session import Session
+from ulak.core.session_actions import (
+    Acked,
+    Action,
+    Authenticate,
+    Fetch,
+    Mark,
+    Refresh,
+    Send,
+    Subscribe,
+    Unsubscribe,
+)
 from ulak.core.session_commands import CLOSE_CODES, COMMANDS, ERRORS, Close, Limits
+from ulak.core.session_texts import live_texts
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DLV = external("dlv", UUID(int=1))
@@ -235,9 +247,64 @@ def test_a_refresh_moves_the_end() -> None:
     session, _ = opened()
     (refresh,) = say(session, {"op": "refresh", "token": "new", "id": "r"})
     assert isinstance(refresh, Refresh)
-    assert frames(session.refreshed(refresh.command, 2e12)) == [{"op": "ok", "id": "r"}]
+    (told,) = frames(session.refreshed(refresh.command, 2e12, "tkt"))
+    assert told == {"op": "ok", "id": "r", "expires": 2_000_000_000_000, "ticket": "tkt"}
     assert session.tick(0, 1.5e12) == []
     assert frames(session.answered(refresh.command, "bad_token")) == [{"op": "error", "id": "r", "code": "bad_token"}]
+
+
+def test_a_ticket_is_good_for_a_hello_and_a_new_one_comes_with_the_welcome() -> None:
+    session = Session("c1", 0.0)
+    hello = {"op": "hello", "ticket": "old", "device": "phone", "meta": {"app": "x"}}
+    assert say(session, hello) == [Authenticate("old", "phone", ticket=True, meta='{"app":"x"}')]
+    session.authenticated("ann", 1_800_000_000.9, "new")
+    welcome = frames(session.page(page()))[0]
+    assert (welcome["expires"], welcome["ticket"]) == (1_800_000_000, "new")
+    assert session.expires_at == 1_800_000_000.9
+
+
+@pytest.mark.parametrize(
+    ("hello", "code"),
+    [
+        ({"token": "t", "ticket": "t"}, "bad_token"),
+        ({"ticket": 1}, "bad_token"),
+        ({"ticket": "t" * 4_097}, "bad_token"),
+        ({"token": "t", "meta": []}, "bad_meta"),
+        ({"token": "t", "meta": {"a": "x" * 1_024}}, "bad_meta"),
+    ],
+    ids=str,
+)
+def test_a_hello_that_is_none(hello: dict[str, Any], code: str) -> None:
+    actions = say(Session("c1", 0.0), {"op": "hello", **hello})
+    assert closed(actions) == "bad_hello"
+    assert isinstance(actions[-1], Close)
+    assert code in actions[-1].reason
+
+
+def test_what_was_taken_back_is_told_apart() -> None:
+    session = Session("c1", 0.0)
+    say(session, {"op": "hello", "token": "t"})
+    assert closed(session.refused(revoked=True)) == "revoked"
+    assert session.end("disconnected") == [], "closed is closed"
+
+
+def test_topics_are_asked_for_and_answered() -> None:
+    session, _ = opened()
+    (wish,) = say(session, {"op": "subscribe", "topics": ["a", "b"], "id": 1})
+    assert isinstance(wish, Subscribe)
+    assert wish.topics == ("a", "b")
+    assert frames(session.answered(wish.command, "forbidden")) == [{"op": "error", "id": 1, "code": "forbidden"}]
+    (wish,) = say(session, {"op": "unsubscribe", "topics": ["a"], "id": 2})
+    assert isinstance(wish, Unsubscribe)
+    assert frames(session.answered(wish.command)) == [{"op": "ok", "id": 2}]
+
+
+def test_pings_without_end_are_too_fast() -> None:
+    session, _ = opened()
+    for _ in range(2 * session.limits.burst - 1):  # the hello was one
+        assert session.control(0.0) == []
+    assert closed(session.control(0.0)) == "too_fast"
+    assert session.control(9.0) == []
 
 
 # ------------------------------------------------------------------------------------------- frames, commands
@@ -279,7 +346,14 @@ def test_a_frame_that_can_not_be_read_closes(data: str | bytes, name: str) -> No
         ({"op": 1}, "unknown_op"),
         ({"op": []}, "unknown_op"),
         ({"op": "delete"}, "unknown_op"),
-        ({"op": "subscribe", "topics": []}, "unsupported"),
+        ({"op": "subscribe"}, "bad_topics"),
+        ({"op": "subscribe", "topics": []}, "bad_topics"),
+        ({"op": "subscribe", "topics": "a"}, "bad_topics"),
+        ({"op": "subscribe", "topics": [1]}, "bad_topics"),
+        ({"op": "subscribe", "topics": [""]}, "bad_topics"),
+        ({"op": "subscribe", "topics": ["a\n"]}, "bad_topics"),
+        ({"op": "subscribe", "topics": ["a" * 129]}, "bad_topics"),
+        ({"op": "unsubscribe", "topics": ["a"] * 51}, "bad_topics"),
         ({"op": "ping", "extra": 1}, "unknown_field"),
         ({"op": "ping", "id": 1.5}, "bad_id"),
         ({"op": "ping", "id": True}, "bad_id"),
@@ -439,9 +513,23 @@ def test_a_full_sync_below_the_oldest_tombstone_goes_on() -> None:
 def test_long_pages_are_cut_into_frames_of_bounded_size() -> None:
     big = json.dumps({"body": "x" * 30_000})
     session, actions = opened(page(*(item(n, content=big) for n in range(1, 6))))
-    told = [f for f in frames(actions) if f["op"] == "items"]
+    told: list[dict[str, Any]] = []
+    while isinstance(actions[-1], Fetch):
+        told, fetch = told + frames(actions), actions[-1]
+        actions = session.page(page(*(item(n, content=big) for n in range(fetch.since + 1, 6)), since=fetch.since))
+    told = [f for f in told + frames(actions) if f["op"] == "items"]
     assert [(f["prev"], f["revision"], f["more"]) for f in told] == [(0, 2, True), (2, 4, True), (4, 5, False)]
     assert session.sent == 5
+
+
+def test_a_page_that_comes_while_the_client_is_slow_is_read_again_later() -> None:
+    session, _ = opened(page(item(1)))
+    assert session.hinted(2) == [Fetch(1)]
+    session.hold(0.0)
+    assert session.page(page(item(2), since=1)) == []
+    assert session.release() == [Fetch(1)]
+    (items, *_) = frames(session.page(page(item(2), since=1)))
+    assert (items["prev"], items["revision"]) == (1, 2)
 
 
 def test_a_slow_client_is_told_nothing_until_it_reads_and_closed_if_it_never_does() -> None:
@@ -497,6 +585,8 @@ def test_every_close_code_tells_by_its_number_whether_to_come_back() -> None:
         "hello_twice",
         "too_big",
         "too_fast",
+        "revoked",
+        "disconnected",
     }
     assert set(COMMANDS) >= {op.value for op in Op}
 

@@ -25,13 +25,21 @@ The page ``spec/socket.md`` is made from the tables here and in ``session_comman
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum, auto
 
-from ulak.core.inbox import Item, News, Op, Page, full_text, join, must_restart, state_text
+from ulak.core.inbox import News, Page, join, must_restart
 from ulak.core.invalid import Invalid
+from ulak.core.session_actions import (
+    Acked,
+    Action,
+    Authenticate,
+    Fetch,
+    Mark,
+    Refresh,
+    Send,
+    Subscribe,
+    Unsubscribe,
+)
 from ulak.core.session_commands import (
     Ack,
     Bad,
@@ -40,6 +48,7 @@ from ulak.core.session_commands import (
     Command,
     Hello,
     Limits,
+    Listen,
     MarkItems,
     Ping,
     Presence,
@@ -48,57 +57,11 @@ from ulak.core.session_commands import (
     parse,
     read_frame,
 )
+from ulak.core.session_texts import cut, error, frame
 
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Send this JSON object; the shell may join several into an array."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticate:
-    """Find out whose token this is, then call ``authenticated`` or ``refused``."""
-
-    token: str
-    device: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Fetch:
-    """Read the user's inbox after this revision, then call ``page``."""
-
-    since: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acked:
-    """The client holds what was sent with revisions in (``after``, ``upto``]; then call ``answered``."""
-
-    after: int
-    upto: int
-    active: bool
-    command: Command
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Write what the user did: for these items, or all that came up to a revision; then call ``answered``."""
-
-    op: Op
-    command: MarkItems
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """Check a new token of the same user, then call ``refreshed`` or ``answered`` with a code."""
-
-    token: str
-    command: Command
-
-
-Action = Send | Close | Authenticate | Fetch | Acked | Mark | Refresh
+_NOBODY = Hello(None, "")
+_EVER = 1e11
+"""Unix seconds beyond which a token is said to end never (in tests)."""
 
 
 class _At(Enum):
@@ -112,6 +75,29 @@ class _At(Enum):
 class Session:
     """One connection's state. ``now`` is monotonic seconds, except token expiry, which is Unix time."""
 
+    __slots__ = (
+        "_acked",
+        "_at",
+        "_behind",
+        "_bucket",
+        "_counted",
+        "_empty_at",
+        "_expires_at",
+        "_fetching",
+        "_held_since",
+        "_hello",
+        "_hello_by",
+        "_known",
+        "_synced",
+        "_ticket",
+        "_user",
+        "active",
+        "connection",
+        "epoch",
+        "limits",
+        "sent",
+    )
+
     def __init__(self, connection: str, now: float, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.connection = connection
@@ -121,7 +107,8 @@ class Session:
         self._at = _At.HELLO
         self._hello_by = now + self.limits.hello_seconds
         self._bucket = Bucket(self.limits, now)
-        self._hello = Hello(None, "")
+        self._hello = _NOBODY
+        self._ticket: str | None = None
         self._user = ""
         self._expires_at = float("inf")
         self._acked = 0
@@ -132,6 +119,16 @@ class Session:
         self._behind = False
         self._held_since: float | None = None
         self._counted: tuple[int, int] | None = None
+
+    @property
+    def expires_at(self) -> float:
+        """When the token ends, in Unix seconds."""
+        return self._expires_at
+
+    @property
+    def held(self) -> bool:
+        """The client reads slowly, and is told nothing meanwhile."""
+        return self._held_since is not None
 
     @property
     def open(self) -> bool:
@@ -151,8 +148,8 @@ class Session:
             return []
         try:
             commands = read_frame(data, self.limits)
-        except Invalid as error:
-            return self._close("too_big" if error.code == "too_big" else "bad_frame", error.message)
+        except Invalid as wrong:
+            return self._close("too_big" if wrong.code == "too_big" else "bad_frame", wrong.message)
         actions: list[Action] = []
         for raw in commands:
             actions += self._command(raw, now)
@@ -164,26 +161,31 @@ class Session:
         if not self._bucket.take(now):
             if self._bucket.exhausted:
                 return self._close("too_fast")
-            return [_error(parse(raw, self.limits).id, "rate_limited")]
+            return [error(parse(raw, self.limits).id, "rate_limited")]
         command = parse(raw, self.limits)
         if self._at is _At.HELLO:
             return self._greet(command)
         if isinstance(command, Bad):
-            return [_error(command.id, command.code)]
+            return [error(command.id, command.code)]
         if isinstance(command, Hello):
             return self._close("hello_twice")
         if isinstance(command, Ping):
-            return [_frame("pong", {} if command.id is None else {"id": command.id})]
+            return [frame("pong", {} if command.id is None else {"id": command.id})]
         if self._at is not _At.OPEN:
-            return [_error(command.id, "not_ready")]
+            return [error(command.id, "not_ready")]
         return self._do(command)
+
+    def control(self, now: float) -> list[Action]:
+        """A ping or a pong came: too many are answered like too many commands."""
+        self._bucket.take(now)
+        return self._close("too_fast") if self._bucket.exhausted else []
 
     def _greet(self, command: Command) -> list[Action]:
         if not isinstance(command, Hello):
             return self._close("bad_hello", command.code if isinstance(command, Bad) else "hello comes first")
         self._hello = command
         self._at = _At.TOKEN
-        return [Authenticate(command.token, command.device)]
+        return [Authenticate(command.token, command.device, command.ticket, command.meta)]
 
     def _do(self, command: Command) -> list[Action]:
         if isinstance(command, Presence):
@@ -191,16 +193,18 @@ class Session:
             return self.answered(command)
         if isinstance(command, Renew):
             return [Refresh(command.token, command)]
+        if isinstance(command, Listen):
+            return [(Subscribe if command.on else Unsubscribe)(command.topics, command)]
         if isinstance(command, Ack):
             return self._ack(command)
         assert isinstance(command, MarkItems)
         if command.up_to is not None and command.up_to > self.sent:
-            return [_error(command.id, "not_sent")]
+            return [error(command.id, "not_sent")]
         return [Mark(command.op, command)]
 
     def _ack(self, command: Ack) -> list[Action]:
         if command.revision > self.sent:
-            return [_error(command.id, "not_sent")]
+            return [error(command.id, "not_sent")]
         if command.revision <= self._acked:
             return self.answered(command)
         after, self._acked = self._acked, command.revision
@@ -208,33 +212,39 @@ class Session:
 
     # ------------------------------------------------------------------------------------ what the shell reports
 
-    def authenticated(self, user: str, expires_at: float) -> list[Action]:
-        """The token of ``hello`` is good."""
+    def authenticated(self, user: str, expires_at: float, ticket: str | None = None) -> list[Action]:
+        """The token of ``hello`` is good; ``ticket`` is for the client's next one."""
         if self._at is not _At.TOKEN:
             return []
-        self._user, self._expires_at = user, expires_at
+        self._user, self._expires_at, self._ticket = user, expires_at, ticket
         self._at = _At.FIRST_PAGE
         return self._fetch(self._hello.since or 0)
 
-    def refused(self, *, expired: bool) -> list[Action]:
+    def refused(self, *, expired: bool = False, revoked: bool = False) -> list[Action]:
         """The token of ``hello`` is not."""
-        return self._close("token_expired" if expired else "bad_token")
+        return self._close("revoked" if revoked else "token_expired" if expired else "bad_token")
 
-    def refreshed(self, command: Command, expires_at: float) -> list[Action]:
+    def refreshed(self, command: Command, expires_at: float, ticket: str | None = None) -> list[Action]:
         """The new token is good."""
+        if self.closed:
+            return []
         self._expires_at = expires_at
-        return self.answered(command)
+        told = {"id": command.id, "expires": int(expires_at)} | ({"ticket": ticket} if ticket else {})
+        return [frame("ok", told)] if command.id is not None else []
 
     def answered(self, command: Command, code: str | None = None) -> list[Action]:
         """A command was carried out, or failed with this code."""
         if self.closed or (command.id is None and code is None):
             return []
-        return [_error(command.id, code) if code else _frame("ok", {"id": command.id})]
+        return [error(command.id, code) if code else frame("ok", {"id": command.id})]
 
     def page(self, page: Page) -> list[Action]:
         """What a ``Fetch`` found."""
         self._fetching = False
         if self.closed:
+            return []
+        if self.held:  # it was asked for before: there is no room for it now
+            self._behind = True
             return []
         actions: list[Action] = []
         if self._at is _At.FIRST_PAGE:
@@ -244,7 +254,7 @@ class Session:
         if page.since > self.sent:
             return actions + self._fetch(self.sent)
         actions += self._tell(page)
-        if page.more or self._known > self.sent:
+        if page.more or max(self._known, page.top) > self.sent:
             actions += self._fetch(self.sent)
         return actions
 
@@ -301,11 +311,15 @@ class Session:
         """Send the client elsewhere; it waits ``retry_after`` seconds first."""
         if self.closed:
             return []
-        return [_frame("drain", {"retry_after": round(retry_after, 3)}), *self._close("draining")]
+        return [frame("drain", {"retry_after": round(retry_after, 3)}), *self._close("draining")]
 
     def fail(self) -> list[Action]:
         """Something of ours broke."""
         return self._close("internal")
+
+    def end(self, name: str, detail: str = "") -> list[Action]:
+        """Close it by this name of a close code."""
+        return self._close(name, detail)
 
     # ------------------------------------------------------------------------------------ telling
 
@@ -323,7 +337,12 @@ class Session:
             "full": full,
             "ping": self.limits.ping_seconds,
         }
-        return [_frame("welcome", welcome), *self.answered(self._hello)]
+        if self._expires_at < _EVER:
+            welcome["expires"] = int(self._expires_at)
+        if self._ticket is not None:
+            welcome["ticket"] = self._ticket
+        greeting, self._hello, self._ticket, self._user = self._hello, _NOBODY, None, ""
+        return [frame("welcome", welcome), *self.answered(greeting)]
 
     def _is_torn(self, page: Page) -> bool:
         """Whether the client may hold what is not true any more, and can't be told by going on."""
@@ -333,35 +352,19 @@ class Session:
     def _tell(self, page: Page) -> list[Action]:
         actions: list[Action] = []
         news = [item for item in page.items if item.revision > self.sent]
-        runs = self._runs(news)
+        runs, whole = cut(news, self._synced, self.limits.chunk)
         for position, (op, texts, reaches) in enumerate(runs):
-            more = page.more or position < len(runs) - 1
+            more = page.more or not whole or position < len(runs) - 1
             actions.append(self._advance(op, texts, reaches, more=more))
-        if page.more:
+        if page.more or not whole:
             return actions
         if self.sent < page.top:  # the newest changes were tombstones that are purged by now
             actions.append(self._advance("items", [], page.top, more=False))
         self._synced = self.sent
         if self._counted != (page.unread, page.unseen):
             self._counted = (page.unread, page.unseen)
-            actions.append(_frame("count", {"unread": page.unread, "unseen": page.unseen, "revision": page.top}))
+            actions.append(frame("count", {"unread": page.unread, "unseen": page.unseen, "revision": page.top}))
         return actions
-
-    def _runs(self, news: list[Item]) -> list[tuple[str, list[str], int]]:
-        """Cut into runs of one kind and of bounded size, in order of revision."""
-        runs: list[tuple[str, list[str], int]] = []
-        size = 0
-        for item in news:
-            op = "changed" if item.born <= self._synced else "items"
-            text = state_text(item) if op == "changed" else full_text(item)
-            size += len(text)
-            if runs and runs[-1][0] == op and size <= self.limits.chunk:
-                runs[-1][1].append(text)
-                runs[-1] = (op, runs[-1][1], item.revision)
-            else:
-                runs.append((op, [text], item.revision))
-                size = len(text)
-        return runs
 
     def _advance(self, op: str, texts: list[str], revision: int, *, more: bool) -> Send:
         prev, self.sent = self.sent, revision
@@ -381,20 +384,3 @@ class Session:
             return []
         self._at = _At.CLOSED
         return [closing(name, detail)]
-
-
-def live_texts(news: News) -> tuple[str, str]:
-    """What every client that stands just before these news is sent: the item, and the counts."""
-    revision = news.revision
-    return (
-        f'{{"op":"items","items":[{news.item}],"prev":{revision - 1},"revision":{revision},"more":false}}',
-        f'{{"op":"count","unread":{news.unread},"unseen":{news.unseen},"revision":{revision}}}',
-    )
-
-
-def _frame(op: str, members: Mapping[str, object]) -> Send:
-    return Send(json.dumps({"op": op, **members}, ensure_ascii=False, separators=(",", ":")))
-
-
-def _error(command: int | str | None, code: str) -> Send:
-    return _frame("error", {"code": code} if command is None else {"id": command, "code": code})

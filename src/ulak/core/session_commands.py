@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from ulak.core import jsonsafe
+import msgspec
+
+from ulak.core import jsonsafe, values
 from ulak.core.ids import internal
 from ulak.core.inbox import Op
 from ulak.core.invalid import Invalid
@@ -33,10 +35,14 @@ class Limits:
     hello_seconds: float = 5.0
     slow_seconds: float = 30.0
     ping_seconds: int = 25
-    page: int = 100
+    pong_seconds: float = 8.0
     chunk: int = 65_536
     token: int = 4_096
     name: int = 64
+    parts: int = 64
+    meta: int = 1_024
+    topics: int = 100
+    topics_a_command: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +67,33 @@ CLOSE_CODES: Mapping[str, CloseCode] = {
         (4002, "resync", "the inbox's history has changed under the connection; come back and be told what holds"),
         (4003, "internal", "a fault of ours, or the database is away"),
         (4004, "hello_timeout", "no `hello` within 5 s"),
+        (4005, "missed_ping", "a ping was not answered within 8 s; nothing is lost, come back"),
         (4006, "token_expired", "get a new token first (or send `refresh` in time)"),
+        (4007, "too_many", "the user has as many sockets open as one may have"),
         (4500, "bad_token", "the token is not believed; another of the same make will not be either"),
         (4501, "bad_frame", "not text, not JSON, or not an object or an array of objects"),
         (4502, "bad_hello", "the first command was not a good `hello`"),
         (4503, "hello_twice", "a socket belongs to one user from its first `hello` on"),
-        (4504, "too_big", "a frame of more than 16 kB"),
-        (4505, "too_fast", "commands went on coming long after `rate_limited`"),
+        (4504, "too_big", "a message of more than 16 kB, or in more than 64 frames"),
+        (4505, "too_fast", "commands, pings or pongs went on coming long after the limit"),
+        (4506, "revoked", "the token was taken back; a new one may do"),
+        (4507, "disconnected", "an operator closed this socket"),
     )
 }
-"""Every close code that the protocol itself uses."""
+"""Every close code that the protocol itself uses; breaches of RFC 6455 are closed with its own codes (1002, 1007)."""
 
 ERRORS: Mapping[str, str] = {
     "unknown_op": "no such command",
-    "unsupported": "a command of the protocol that this server does not offer",
     "unknown_field": "the command has a field that it must not have",
     "bad_id": "`id` is neither an integer nor a text of 1 to 64 characters",
-    "bad_token": "`token` is missing or no text; after `refresh`: the token is not believed, or is another user's",
+    "bad_token": "`token` (or the `ticket` of `hello`) is missing or no text; `refresh`: not believed, or another's",
     "bad_offset": "`since`, `revision` or `up_to` is not an integer between 0 and 2^53 - 1",
     "bad_epoch": "`epoch` is not a text of 1 to 64 characters",
     "bad_device": "`device` is not a text of 1 to 64 characters",
+    "bad_meta": "`meta` is not an object of at most 1 kB",
+    "bad_topics": "`topics` is not a list of 1 to 50 names",
+    "too_many_topics": "more than 100 topics on one connection",
+    "forbidden": "the token does not name the topic, and the user is no subscriber of it; nothing was subscribed",
     "bad_items": "neither `ids` (1 to 100 ids `dlv_…`) nor `up_to`, or both",
     "not_ready": "wait for `welcome`",
     "not_sent": "the revision was not sent on this connection",
@@ -117,13 +130,15 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Who this is, and what it holds already."""
+    """Who this is (by a token or a ticket), and what it holds already; ``meta`` is a JSON object."""
 
     id: Id
     token: str
     since: int | None = None
     epoch: str | None = None
     device: str | None = None
+    ticket: bool = False
+    meta: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +176,28 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """These topics' messages, from now on or no longer."""
+
+    id: Id
+    topics: tuple[str, ...]
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ping:
     """Is anybody there?"""
 
     id: Id
 
 
-Command = Bad | Hello | Ack | MarkItems | Presence | Renew | Ping
+Command = Bad | Hello | Ack | MarkItems | Presence | Renew | Listen | Ping
 
 
 class Bucket:
     """A token bucket of commands; ``exhausted`` once a client has gone on for a burst after it was empty."""
+
+    __slots__ = ("_at", "_level", "_limits")
 
     def __init__(self, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -217,8 +243,6 @@ def parse(raw: object, limits: Limits) -> Command:
     row = COMMANDS.get(op) if isinstance(op, str) else None
     if row is None:
         return Bad(known, "unknown_op")
-    if row.read is None:
-        return Bad(known, "unsupported")
     if not raw.keys() <= {"op", "id", *row.fields}:
         return Bad(known, "unknown_field")
     read = row.read(raw, known, limits)
@@ -245,7 +269,8 @@ def _is_offset(value: object) -> bool:
 
 def _hello(raw: Mapping[str, Any], known: Id, limits: Limits) -> Command | str:
     since, epoch, device = raw.get("since"), raw.get("epoch"), raw.get("device")
-    if not _is_name(raw.get("token"), limits.token):
+    secret = raw.get("ticket") if "ticket" in raw else raw.get("token")
+    if not _is_name(secret, limits.token) or ("ticket" in raw and "token" in raw):
         return "bad_token"
     if since is not None and not _is_offset(since):
         return "bad_offset"
@@ -253,7 +278,29 @@ def _hello(raw: Mapping[str, Any], known: Id, limits: Limits) -> Command | str:
         return "bad_epoch"
     if device is not None and not _is_name(device, limits.name):
         return "bad_device"
-    return Hello(known, raw["token"], since, epoch, device)
+    meta = _meta(raw.get("meta"), limits)
+    if meta is _BAD:
+        return "bad_meta"
+    return Hello(known, str(secret), since, epoch, device, ticket="ticket" in raw, meta=meta)
+
+
+def _meta(value: object, limits: Limits) -> Any:
+    """The object as compact JSON; a client tells about itself, and so may not fill our memory."""
+    if value is None:
+        return None
+    text = msgspec.json.encode(value) if isinstance(value, dict) else b""
+    return text.decode() if 0 < len(text) <= limits.meta else _BAD
+
+
+def _listen(raw: Mapping[str, Any], known: Id, limits: Limits) -> Command | str:
+    names = raw.get("topics")
+    if not isinstance(names, list) or not 1 <= len(names) <= limits.topics_a_command:
+        return "bad_topics"
+    try:
+        topics = tuple(values.identifier(name) if isinstance(name, str) else "" for name in names)
+    except values.Unfit:
+        return "bad_topics"
+    return Listen(known, topics, raw["op"] == "subscribe") if all(topics) else "bad_topics"
 
 
 def _renew(raw: Mapping[str, Any], known: Id, limits: Limits) -> Command | str:
@@ -279,19 +326,20 @@ def _mark(raw: Mapping[str, Any], known: Id, limits: Limits) -> Command | str:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One command: its fields beside ``op`` and ``id``, what it does, and how it is read (None: not offered)."""
+    """One command: its fields beside ``op`` and ``id``, what it does, and how it is read."""
 
     fields: tuple[str, ...]
     meaning: str
-    read: Read | None
+    read: Read
 
 
 _MARKING = "for `ids`, or for all that came up to the revision `up_to`"
 
 COMMANDS: Mapping[str, Row] = {
     "hello": Row(
-        ("token", "since", "epoch", "device"),
-        "first of all: the user's token, and the revision and epoch that the client holds, if any",
+        ("token", "ticket", "since", "epoch", "device", "meta"),
+        "first of all: the user's token, or the ticket of the last `welcome`; the revision and epoch that the client "
+        "holds, if any; what it tells of itself (`meta`, an object)",
         _hello,
     ),
     "ack": Row(("revision",), "everything up to `revision` has arrived; about every second or 20 items", _ack),
@@ -300,9 +348,9 @@ COMMANDS: Mapping[str, Row] = {
     "archive": Row(("ids", "up_to"), f"the user has put items away, and so seen them: {_MARKING}", _mark),
     "active": Row((), "somebody looks at this device", lambda _raw, known, _limits: Presence(known, active=True)),
     "idle": Row((), "nobody does (as at the beginning)", lambda _raw, known, _limits: Presence(known, active=False)),
-    "refresh": Row(("token",), "a new token for the same user", _renew),
+    "refresh": Row(("token",), "a new token for the same user; `ok` brings a new `ticket` and `expires`", _renew),
     "ping": Row((), "answered `pong`", lambda _raw, known, _limits: Ping(known)),
-    "subscribe": Row(("topics",), "topics' messages", None),
-    "unsubscribe": Row(("topics",), "no longer", None),
+    "subscribe": Row(("topics",), "the messages of these topics, all or none; once more changes nothing", _listen),
+    "unsubscribe": Row(("topics",), "no longer", _listen),
 }
 """Every command of the protocol."""

@@ -13,7 +13,8 @@ import pytest
 
 from tests.support import eventually
 from ulak.core.inbox import News, Op, Page
-from ulak.core.session import Acked, Action, Fetch, Session
+from ulak.core.session import Session
+from ulak.core.session_actions import Acked, Action, Fetch
 from ulak.core.session_commands import Ack as AckCommand
 from ulak.core.session_commands import Close
 from ulak.edge.gateway.hub import Hub, Member, Pace, Pair

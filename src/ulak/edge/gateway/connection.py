@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from ulak.core.session import Acked, Action, Fetch, Send, Session
+from ulak.core.session import Session
+from ulak.core.session_actions import Acked, Action, Fetch, Send
 from ulak.core.session_commands import Close
 from ulak.edge.gateway.hub import Hub, Owner
 

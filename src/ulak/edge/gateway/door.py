@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ulak.core.session import Action, Authenticate, Mark, Refresh, Session
+from ulak.core.session import Session
+from ulak.core.session_actions import Action, Authenticate, Mark, Refresh, Subscribe, Unsubscribe
 from ulak.core.session_commands import Limits
 from ulak.core.token import Claims, TokenError
 from ulak.edge.gateway.connection import Connection, Message, SendMessage, finish
@@ -157,6 +158,8 @@ class Gateway:
                 await self._authenticate(connection, action)
             elif isinstance(action, Mark):
                 connection.act(connection.session.answered(action.command, await self._mark(connection, action)))
+            elif isinstance(action, Subscribe | Unsubscribe):
+                connection.act(connection.session.answered(action.command, "unavailable"))
             elif isinstance(action, Refresh):
                 await self._refresh(connection, action)
             else:

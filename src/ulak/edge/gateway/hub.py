@@ -19,7 +19,9 @@ from typing import Protocol
 from uuid import UUID
 
 from ulak.core.inbox import News, Op, Page
-from ulak.core.session import Acked, Action, Send, Session, live_texts
+from ulak.core.session import Session
+from ulak.core.session_actions import Acked, Action, Send
+from ulak.core.session_texts import live_texts
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.inbox import Ack
 
