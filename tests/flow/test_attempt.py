@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.flow.harness import body, open_node, plan_all, prepare, put_users, send, states
 from tests.flow.station import MAIL, Options, attempts, expire_leases, make_due, station
 from tests.support import eventually
+from ulak.core.content.email import ContentError
 from ulak.core.model import Account
 from ulak.core.outcome import Kind, Outcome, accepted, outcome
 from ulak.flow.attempt import Settings
@@ -629,6 +631,26 @@ async def test_a_batch_is_one_request(node: Node) -> None:
     assert sum(requests) == 25
     assert max(requests) == 10
     assert len(requests) <= 5
+
+
+async def test_a_message_that_can_not_be_built_stops_no_other_of_its_batch(node: Node) -> None:
+    users = [f"user{i}" for i in range(10)]
+    await put_users(node.pool, *users)
+    await ready(node, "mail", *users)
+    async with station(node, options=Options(batch=10)) as one:
+        provider = one.worker.route.provider
+        build_all = provider.build
+
+        def strict(messages: Sequence[Message], account: Account, now: datetime) -> Any:
+            if any(message.target == "user7@example.com" for message in messages):
+                raise ContentError("invalid_recipient", "To must be exactly one address")
+            return build_all(messages, account, now)
+
+        provider.build = strict  # type: ignore[method-assign]
+        await one.work()
+    assert sorted(one.vendor.targets) == [f"{user}@example.com" for user in users if user != "user7"]
+    told = await states(node.pool)
+    assert {user for (user, _), state in told.items() if state != "accepted"} == {"user7"}
 
 
 async def test_a_result_that_can_not_be_written_spoils_no_other(node: Node) -> None:

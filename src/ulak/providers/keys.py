@@ -9,15 +9,20 @@ from urllib.parse import urlsplit
 
 Types = Mapping[str, type | tuple[type, ...]]
 
-COMMON: Types = {"endpoint": str, "callback_key": str, "callback_key_env": str}
+COMMON: Types = {"endpoint": str}
 """Settings that every HTTP vendor's account may have."""
 
 _NAMES: Mapping[object, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list of texts"}
 
 
 def check_types(settings: Mapping[str, object], known: Types) -> None:
-    """Every key must be known and its value of the type; raises ``ValueError`` naming the key."""
+    """Every key must be known and its value of the type; raises ``ValueError`` naming the key.
+
+    Keys that begin with ``events_`` are left to the module that reads the vendor's events.
+    """
     for key, value in settings.items():
+        if key.startswith("events_"):
+            continue
         if key not in known:
             raise ValueError(f"{key}: unknown setting; known are {', '.join(known)}")
         wanted = known[key]

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -229,22 +229,32 @@ class Worker:
         account = self.route.account
         if self._time_left(call) <= account.timeout + self._tools.settings.margin:
             return results + [self._released(call, row) for row in rows]
-        batch = list(messages.values())
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
-        try:
-            request = self.route.provider.build(batch, account, now)
-        except ContentError as error:
-            bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
-            return results + [self._result(call, row, bad, started_at) for row in rows]
-        except Exception:
-            log.exception("a request of %s could not be built", account.name)
-            bad = outcome(Kind.RETRY, _NOT_SENT)
-            return results + [self._result(call, row, bad, started_at) for row in rows]
-        reply = await self.route.sender.send(request, account.timeout)
-        outcomes = self.route.provider.read(reply, batch, account, now)
+        outcomes = await self._send(list(messages.values()), now)
         return results + [
             self._result(call, row, verdict, started_at) for row, verdict in zip(rows, outcomes, strict=True)
         ]
+
+    async def _send(self, batch: Sequence[Message], now: datetime) -> list[Outcome]:
+        """Make the call of a batch; one outcome a message, in order.
+
+        A batch that can't be built is halved until the message at fault is alone: the others go out, in requests of
+        their own at the same time. The same way a batch that is too big in sum becomes two.
+        """
+        account = self.route.account
+        try:
+            request = self.route.provider.build(batch, account, now)
+        except ContentError as error:
+            if len(batch) == 1:
+                return [outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)]
+            half = len(batch) // 2
+            first, second = await asyncio.gather(self._send(batch[:half], now), self._send(batch[half:], now))
+            return first + second
+        except Exception:
+            log.exception("a request of %s could not be built", account.name)
+            return [outcome(Kind.RETRY, _NOT_SENT)] * len(batch)
+        reply = await self.route.sender.send(request, account.timeout)
+        return list(self.route.provider.read(reply, batch, account, now))
 
     async def _messages(self, call: Call, started_at: float) -> tuple[list[Result], dict[Started, Message]]:
         """Render each row; one that can't be rendered has its result already."""

@@ -50,9 +50,6 @@ SETTINGS: keys.Types = {
     "server_token_env": str,
     "stream": str,
     "stream_marketing": str,
-    "callback_user": str,
-    "callback_password": str,
-    "callback_password_env": str,
 }
 """The settings of an account and their types; ``docs/how-to/email-providers.md`` explains each."""
 

@@ -52,8 +52,6 @@ SETTINGS: keys.Types = {
     "session_token_env": str,
     "configuration_set": str,
     "configuration_set_marketing": str,
-    "topics": list,
-    "certificate_host": str,
 }
 """The settings of an account and their types; ``docs/how-to/email-providers.md`` explains each."""
 
@@ -163,9 +161,6 @@ def check(settings: Mapping[str, object]) -> None:
     keys.check_secrets(settings, ("access_key", "secret_key"))
     for key in ("configuration_set", "configuration_set_marketing"):
         keys.check_pattern(settings, key, r"[A-Za-z0-9_-]{1,64}", "letters, digits, _ and -")
-    topics = settings.get("topics", [])
-    if isinstance(topics, list) and not all(re.fullmatch(r"arn:aws[a-z-]*:sns:[!-~]+", topic) for topic in topics):
-        raise ValueError("topics: must be ARNs of SNS topics (arn:aws:sns:…)")
 
 
 def build(messages: Sequence[Message], account: Account, now: datetime) -> HttpRequest:
