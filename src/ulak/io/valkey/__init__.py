@@ -1,1 +1,1 @@
-"""Valkey between nodes: hints only. Whatever is lost here is found again by comparing revisions."""
+"""Valkey between nodes: hints, presence and questions. Whatever is lost here is found again, or promised nothing."""

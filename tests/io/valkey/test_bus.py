@@ -1,0 +1,240 @@
+"""Does news reach the nodes that hold a user and no other, and is everything entered again after Valkey lost it?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from tests.io.valkey.conftest import QUICK, Node, client, nodes, standing_still
+from tests.support import eventually
+from ulak.core.inbox import News
+from ulak.io.embedded.valkey import RunningValkey
+from ulak.io.valkey import outgoing
+from ulak.io.valkey.link import EVERYBODY, Pace, channel
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+async def test_news_go_to_the_nodes_that_hold_the_user_and_to_no_other(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+        await two.hold("ann")
+        await three.hold("bob")
+        one.bus.news([News(0, "ann", 7, '{"id":"dlv_1"}', 1, 1), News(0, "carl", 3), News(1, "ann", 9)])
+        await eventually(lambda: two.hub.news)
+        assert two.hub.news == [News(0, "ann", 7, '{"id":"dlv_1"}', 1, 1)]
+        assert one.published == 1  # one message for one node; nobody holds carl or the other tenant's ann
+        one.bus.news([News(0, "bob", 1)])
+        await eventually(lambda: three.hub.news == [News(0, "bob", 1)])
+        assert one.published == 2
+        assert len(two.hub.news) == 1
+        assert not one.hub.news
+
+
+async def test_what_waits_at_one_moment_is_one_message_a_node(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two):
+        await two.hold(*(f"u{n}" for n in range(50)))
+        for n in range(50):
+            one.bus.news([News(0, f"u{n}", 1)])
+        await eventually(lambda: len(two.hub.news) == 50)
+        assert one.published == 1
+        assert one.bus.gauges()["bus_lookups"] == 1
+
+
+async def test_who_left_is_told_nothing_more(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("ann", "bob")
+        two.bus.drop("u", 0, "ann")
+        await eventually(lambda: _count(valkey, "ulak:u:0:ann", 0))
+        one.bus.news([News(0, "ann", 1), News(0, "bob", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "bob", 1)])
+
+
+async def test_a_topic_reaches_its_listeners_and_a_broadcast_everybody(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+        await two.hold(topics=["goals"])
+        assert one.bus.publish(0, "goals", "1:0")
+        await eventually(lambda: two.hub.said == [(0, "goals", "1:0")])
+        assert one.hub.said == [(0, "goals", "1:0")]  # its own listeners are told at once
+        assert three.hub.said == []
+        assert one.bus.publish(5, None, "hello")
+        await eventually(lambda: (5, None, "hello") in two.hub.said and (5, None, "hello") in three.hub.said)
+        assert one.hub.said.count((5, None, "hello")) == 1  # not once more by the bus
+
+
+async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two):
+        await two.hold("ann")
+        os.kill(server.pid, signal.SIGKILL)
+        await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+        assert not one.bus.publish(0, "goals", "1:0")  # honest: nobody else hears it
+        await eventually(server.step)
+        await eventually(lambda: one.bus.up and two.bus.up)
+        assert two.hub.ups == [True, False, True]
+        one.bus.news([News(0, "ann", 9)])
+        await eventually(lambda: News(0, "ann", 9) in two.hub.news)
+
+
+async def test_news_wait_for_valkey_without_their_content(server: RunningValkey) -> None:
+    patient = replace(QUICK, deaf=30.0, lease=60)
+    async with nodes(server.url, 1) as (one,), nodes(server.url, 2, pace=patient) as (two,):
+        one.bus.nodes([1, 2])
+        await two.hold("ann")
+        with standing_still(server):
+            one.bus.news([News(0, "ann", 8, "{}", 1, 1)])
+            await eventually(lambda: not one.bus.up and one.bus._outgoing, within=5.0)  # it waits for the next try
+        assert two.bus.up  # it has lost nothing, and so it would not compare
+        await eventually(lambda: two.hub.news)
+        assert [(news.user, news.revision, news.item) for news in two.hub.news] == [("ann", 8, None)]
+
+
+async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("ann", topics=["goals"])
+        assert two.hub.ups == [True]
+        await valkey.flushall()
+        # The hub is told only when the places are back: what was said before is found by its comparison.
+        await eventually(lambda: two.hub.ups == [True, True])
+        assert await valkey.hkeys("ulak:u:0:ann") == [b"2"]
+        assert await valkey.hkeys("ulak:t:0:goals") == [b"2"]
+        assert two.bus.up
+        one.bus.news([News(0, "ann", 4)])
+        one.bus.publish(0, "goals", "2:0")
+        await eventually(lambda: two.hub.news == [News(0, "ann", 4)] and two.hub.said == [(0, "goals", "2:0")])
+
+
+async def test_a_bus_that_stands_still_is_not_up(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two):
+        with standing_still(server):
+            await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+        await eventually(lambda: one.bus.up and two.bus.up)
+
+
+async def test_entries_of_a_dead_node_do_not_count_and_go_away(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("ann", "bob")
+        dead = Node(server.url, 3)
+        dead.bus.nodes([1, 2, 3])
+        dead.bus.start()
+        await eventually(lambda: dead.bus.up)
+        await dead.hold("ann")
+        for task in dead.bus._tasks:  # it dies without a word
+            task.cancel()
+        await asyncio.gather(*dead.bus._tasks, return_exceptions=True)
+        assert await _count(valkey, "ulak:u:0:ann", 2)
+        await eventually(lambda: _gone(valkey, "ulak:lease:3"), within=5.0)
+        before = one.published
+        one.bus.news([News(0, "ann", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
+        assert one.published == before + 1
+        assert await valkey.hkeys("ulak:u:0:ann") == [b"2"]
+
+
+async def test_a_node_that_stood_still_beyond_its_lease_enters_its_places_again(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("ann")
+        await valkey.delete("ulak:lease:2")
+        await valkey.hdel("ulak:u:0:ann", "2")  # somebody looked ann up meanwhile
+        await eventually(lambda: _count(valkey, "ulak:u:0:ann", 1))
+        one.bus.news([News(0, "ann", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
+
+
+async def test_entries_are_renewed_on_the_walk(server: RunningValkey) -> None:
+    pace = Pace(beat=0.02, deaf=0.6, pause=0.05, lease=5, entry=100, walk=0.1)
+    async with nodes(server.url, 1, pace=pace) as (one,), client(server.url) as valkey:
+        await one.hold(*(f"u{n}" for n in range(20)))
+        for n in range(20):
+            await valkey.delete(f"ulak:u:0:u{n}")  # evicted
+        await eventually(lambda: _all_there(valkey, 20))
+        assert 0 < await valkey.ttl("ulak:u:0:u7") <= 100
+
+
+async def test_a_node_that_stops_takes_its_lease_along(server: RunningValkey) -> None:
+    async with client(server.url) as valkey:
+        async with nodes(server.url, 1):
+            assert await valkey.get("ulak:lease:1") == b"1"
+        assert await valkey.get("ulak:lease:1") is None
+
+
+async def test_what_a_newer_release_says_is_counted_and_harms_nothing(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("ann")
+        for message in (
+            b"",
+            b"\x02\x91\x00",
+            b"\x01",
+            b"\x01\x92\x63\x01",
+            b"\x01\x93\x01\x01\xc0",
+            b"\x01" + b"\x91" * 5000,
+        ):
+            await valkey.publish(channel(2), message)
+            await valkey.publish(EVERYBODY, message)
+        await eventually(lambda: two.bus.gauges()["bus_ignored"] == 12)
+        assert one.bus.gauges()["bus_ignored"] == 6
+        one.bus.news([News(0, "ann", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
+
+
+async def test_many_places_are_entered_in_bounded_commands(server: RunningValkey) -> None:
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        for n in range(2_500):
+            two.bus.hold("u", 0, f"u{n}")
+        await eventually(lambda: len(two.hub.places) == 2_500)
+        await valkey.flushall()
+        await eventually(lambda: two.hub.ups == [True, True])
+        one.bus.news([News(0, f"u{n}", 1) for n in range(2_500)])
+        await eventually(lambda: len(two.hub.news) == 2_500)
+
+
+async def test_places_that_come_and_go_while_valkey_is_away_are_right_afterwards(
+    server: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ulak.io.valkey.directory._MOST_CHANGES", 10)
+    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+        await two.hold("old")
+        with standing_still(server):
+            await eventually(lambda: not two.bus.up, within=5.0)
+            two.bus.drop("u", 0, "old")
+            for n in range(25):
+                two.bus.hold("u", 0, f"u{n}")
+        await eventually(lambda: one.bus.up and two.bus.up)
+        await eventually(lambda: _all_there(valkey, 25))
+        one.bus.news([News(0, "u24", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "u24", 1)])
+
+
+def test_the_queue_is_bounded_in_number_and_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "MOST_NEWS", 10)
+    monkeypatch.setattr(outgoing, "MOST_WEIGHT", 100)
+    queue = outgoing.Outgoing()
+    queue.news([News(0, "u", n, "x" * 40, 1, 1) for n in range(12)])
+    parcel = queue.take()
+    assert [news.item is not None for news in parcel.news] == [True, True] + [False] * 8
+    assert queue.dropped_news == 2
+    queue.news([News(0, "u", 13, "x" * 9_000, 1, 1)])
+    queue.failed(parcel)
+    again = queue.take()
+    assert [news.revision for news in again.news] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert all(news.item is None for news in again.news)
+    assert not queue
+
+
+def test_quick_is_quick() -> None:
+    assert QUICK.beat < QUICK.deaf < QUICK.lease
+
+
+async def _count(valkey: object, key: str, count: int) -> bool:
+    return bool(await valkey.hlen(key) == count)  # type: ignore[attr-defined]
+
+
+async def _gone(valkey: object, key: str) -> bool:
+    return not await valkey.exists(key)  # type: ignore[attr-defined]
+
+
+async def _all_there(valkey: object, count: int) -> bool:
+    found = [await valkey.exists(f"ulak:u:0:u{n}") for n in range(count)]  # type: ignore[attr-defined]
+    return all(found)
