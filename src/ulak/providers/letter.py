@@ -184,7 +184,7 @@ def _attachments(given: Sequence[Attachment]) -> Iterator[Attachment]:
         if _TYPE.match(file.content_type) is None:
             raise ContentError("invalid_attachment", "a file's content type must look like application/pdf")
         if file.cid is not None and _CID.match(file.cid) is None:
-            raise ContentError("invalid_attachment", "a content id may hold letters, digits and ._@+- only")
+            raise ContentError("invalid_attachment", "a content id must look like logo.1, in at most 70 characters")
         if not file.data:
             raise ContentError("invalid_attachment", "a file is empty")
         name = _PATH.sub("_", _line(file.filename)).strip(". ")[-200:]
