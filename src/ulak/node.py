@@ -11,7 +11,8 @@ import logging
 import os
 import random
 import socket
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ulak.core import failpoint
@@ -37,13 +38,15 @@ from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
-from ulak.providers.registry import PROVIDERS
+from ulak.providers.registry import PROVIDERS, check
 from ulak.sandbox.credentials import CREDENTIALS
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
 
 Hears = Callable[[Sequence[News]], None]
+Beats = Callable[[Mapping[str, int], float], Awaitable[None]]
+"""Takes the numbers of ``changes``, and the moment (monotonic seconds) before they were read."""
 
 _BEAT = 0.5
 _ALIVE = 5.0
@@ -120,6 +123,7 @@ class Node:
             failpoints=self.failpoints,
         )
         self._hint_to: list[Hears] = []
+        self._beat_to: list[Beats] = []
 
     # ------------------------------------------------------------------------------------- life
 
@@ -176,6 +180,10 @@ class Node:
         for listener in self._hint_to:
             listener(news)
 
+    def beats(self, listener: Beats) -> None:
+        """Tell this listener at each heartbeat what others may have changed."""
+        self._beat_to.append(listener)
+
     # ------------------------------------------------------------------------------------- upkeep
 
     async def _beat_forever(self) -> None:
@@ -183,7 +191,10 @@ class Node:
         while True:
             await asyncio.sleep(_BEAT)
             try:
+                asked_at = time.monotonic()
                 seen = await nodes.beat(self.pool, self.boot)
+                for listener in self._beat_to:
+                    await listener(seen, asked_at)
                 if seen.get("catalogs") != self._seen.get("catalogs"):
                     await self.catalogs.refresh()
                     self._match_workers()
@@ -241,7 +252,7 @@ class Node:
         provider = PROVIDERS.get(account.provider)
         if provider is None:
             raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")
-        provider.check(account.settings)
+        check(account.provider, account.settings)
         if account.timeout + self._attempt.margin >= self._attempt.lease:
             raise SettingError(
                 f"timeout {account.timeout:g} s leaves no margin in a lease of {self._attempt.lease:g} s: "

@@ -73,29 +73,36 @@ def _server_table(folder: str) -> dict[str, Any]:
 
 
 def read_project(folder: str) -> Catalog:
-    """Read and check a project folder and its accounts; raises ``ProjectError`` with every mistake."""
+    """Read and check a project folder, its accounts and its pages; raises ``ProjectError`` with every mistake.
+
+    What only deserves a look is said on standard error.
+    """
+    from ulak.core.render import Renderer
+
     if not (Path(folder) / "ulak.toml").exists():
         hint = "a project folder has an ulak.toml with [types.NAME] tables"
         raise ProjectError((Problem(str(Path(folder).resolve() / "ulak.toml"), "", "does not exist", hint),))
     catalog = load(read_folder(folder))
     wrong = tuple(problem for account in catalog.accounts.values() if (problem := _account(account)))
-    if wrong:
-        raise ProjectError(wrong)
+    checked = Renderer(catalog).check()
+    if wrong or checked.problems:
+        raise ProjectError((*wrong, *checked.problems))
+    for warning in checked.warnings:
+        click.echo(f"warning: {warning}", err=True)
     return catalog
 
 
 def _account(account: Account) -> Problem | None:
     """What its provider has against an account; secrets are taken to be there, for nodes to look up."""
-    from ulak.providers.registry import PROVIDERS
+    from ulak.providers.registry import PROVIDERS, check
 
     where = f"accounts.{account.name}"
-    provider = PROVIDERS.get(account.provider)
-    if provider is None:
+    if account.provider not in PROVIDERS:
         hint = f"there are: {', '.join(PROVIDERS)}"
         return Problem("ulak.toml", f"{where}.provider", f"no provider is called {account.provider!r}", hint)
     given = {key.removesuffix("_env"): value for key, value in account.settings.items()}
     try:
-        provider.check(given)
+        check(account.provider, given)
     except ValueError as error:
         key, _, said = str(error).partition(": ")
         return Problem("ulak.toml", f"{where}.{key}", said)

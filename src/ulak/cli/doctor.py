@@ -200,15 +200,14 @@ def _accounts(catalogs: list[Catalog], wanted: Settings) -> Iterator[Finding]:
 def _unusable(account: Account, wanted: Settings) -> str:
     """Why a node with this environment could not send by an account; empty when it could."""
     from ulak.node import account_with_secrets
-    from ulak.providers.registry import PROVIDERS
+    from ulak.providers.registry import PROVIDERS, check
 
-    provider = PROVIDERS.get(account.provider)
-    if provider is None:
+    if account.provider not in PROVIDERS:
         return f"no provider is called {account.provider}"
     if wanted.sandbox_smtp:
         return ""
     try:
-        provider.check(account_with_secrets(account).settings)
+        check(account.provider, account_with_secrets(account).settings)
     except (SettingError, ValueError) as error:
         return str(error)
     return ""

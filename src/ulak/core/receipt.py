@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from uuid import UUID
 
@@ -152,3 +152,16 @@ def status_in(*texts: object) -> str:
         if match:
             return f"{match[1]}.{int(match[2])}.{int(match[3])}"
     return ""
+
+
+def time_in(value: object) -> datetime | None:
+    """A vendor's time in UTC: RFC 3339 text or Unix seconds; None where it is neither."""
+    try:
+        if isinstance(value, str):
+            at = datetime.fromisoformat(value)
+            return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1 << 36:
+            return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError):
+        pass  # told by None
+    return None

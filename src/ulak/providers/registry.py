@@ -6,8 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ulak.providers import inbox, noop
-from ulak.providers.contract import Provider
-from ulak.providers.email import postmark, sendgrid, ses, smtp
+from ulak.providers.contract import Events, Provider
+from ulak.providers.email import (
+    postmark,
+    postmark_events,
+    sendgrid,
+    sendgrid_events,
+    ses,
+    ses_events,
+    smtp,
+    smtp_events,
+)
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
@@ -20,3 +29,27 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     }
 )
 """A provider's name in ``ulak.toml`` to its module."""
+
+EVENTS: Mapping[str, Events] = MappingProxyType(
+    {
+        "postmark": postmark_events,
+        "sendgrid": sendgrid_events,
+        "ses": ses_events,
+        "smtp": smtp_events,
+    }
+)
+"""Of those, the ones that say later what became of a message, by callbacks."""
+
+PREFIX = "events_"
+"""How the settings of an account begin that concern its callbacks."""
+
+
+def check(provider: str, settings: Mapping[str, object]) -> None:
+    """Raise ``ValueError`` naming the key when an account's settings are unusable; ``provider`` is in ``PROVIDERS``."""
+    PROVIDERS[provider].check({key: value for key, value in settings.items() if not key.startswith(PREFIX)})
+    about_events = {key: value for key, value in settings.items() if key.startswith(PREFIX)}
+    if not about_events:
+        return
+    if provider not in EVENTS:
+        raise ValueError(f"{next(iter(about_events))}: {provider} takes no callbacks")
+    EVENTS[provider].check(about_events)
