@@ -1,12 +1,32 @@
-"""How does a test wait for something without sleeping for luck?"""
+"""How does a test wait without sleeping for luck, and what if the machine lacks what it needs?"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import shutil
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
+
+import pytest
+
+
+def missing(message: str) -> NoReturn:
+    """Something that a test needs is not on this machine: a failure in CI, else the reason of a skip."""
+    if "CI" in os.environ:
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+def program(*names: str, package: str) -> str:
+    """Where a program of the system is, under the first of its names that is found; see ``missing``."""
+    for name in names:
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    missing(f"needs {names[0]}: install it (Debian: apt-get install {package})")
 
 
 async def eventually(

@@ -1,0 +1,130 @@
+"""A browser, a node and all between them, shared by the tests of the browser client."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from tests.clients.rig import CLIENT, Caller, Node, Site, Tab, Wire
+from tests.support import missing, program
+
+Open = Callable[..., Awaitable[Tab]]
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """One loop for all, so that browser and node are started once."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The folder of the pinned TypeScript and esbuild, installed once for each state of the lock file."""
+    npm = program("npm", package="npm")
+    lock = (CLIENT / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ulak"
+    made = cache / f"js-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not made.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=cache))
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(CLIENT / name, fresh)
+        command = [npm, "ci", "--ignore-scripts", "--no-progress"]
+        done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, check=False, timeout=300)
+        with suppress(OSError):  # another run may have been quicker
+            if done.returncode == 0:
+                fresh.rename(made)
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not made.exists():
+            missing(f"needs TypeScript and esbuild, which npm could not install: {done.stderr[-500:]}")
+    return made / "node_modules" / ".bin"
+
+
+@pytest.fixture(scope="session")
+async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
+    """Debian's Chromium."""
+    path = program("chromium", "chromium-browser", "google-chrome", package="chromium")
+    async with async_playwright() as playwright:
+        found = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        await found.close()
+
+
+@pytest.fixture(scope="session")
+async def site(anyio_backend: str) -> AsyncIterator[Site]:
+    """Where the page comes from."""
+    async with Site().running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """Where nodes keep what is theirs; PostgreSQL's own account must reach it."""
+    made = Path(tempfile.mkdtemp(prefix="ulak-browser-", dir="/tmp"))
+    made.chmod(0o711)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+async def node(folder: Path, site: Site) -> AsyncIterator[Node]:
+    """The node that owns the database."""
+    started = await asyncio.to_thread(Node, folder, site.origin)
+    yield started
+    await asyncio.to_thread(started.stop)
+
+
+@pytest.fixture(scope="session")
+async def caller(node: Node, site: Site) -> AsyncIterator[Caller]:
+    """Who sends notifications."""
+    async with aiohttp.ClientSession() as session:
+        site.caller = await asyncio.to_thread(Caller, node, session)
+        yield site.caller
+
+
+@pytest.fixture
+async def wire(node: Node, site: Site) -> AsyncIterator[Wire]:
+    """The way from the browser to the node."""
+    site.tokens, site.spoilt = 0, False
+    async with Wire(node.port).running() as running:
+        yield running
+
+
+@pytest.fixture
+def user() -> str:
+    """A user that no other test knows."""
+    return f"u-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser of one person: tabs in it share storage, locks and channels."""
+    made = await browser.new_context()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def opened(context: BrowserContext, site: Site, wire: Wire, caller: Caller, user: str) -> Open:
+    """Opens tabs with the user's inbox in them."""
+
+    async def open_tab(where: BrowserContext = context, **options: object) -> Tab:
+        page = await where.new_page()
+        await page.goto(site.origin)
+        await page.wait_for_function("() => window.begin")
+        await page.evaluate("(options) => begin(options)", {"url": wire.url, "user": user, **options})
+        return Tab(page)
+
+    return open_tab

@@ -1,0 +1,251 @@
+"""Does the browser client miss nothing, show nothing twice, and stop when it should, in a real browser?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+from playwright.async_api import Browser, BrowserContext
+
+from tests.clients.conftest import Open
+from tests.clients.rig import Caller, Node, Site, Wire
+from tests.support import eventually
+
+pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.pg, pytest.mark.slow]
+
+OPEN = "inbox.status.state === 'open'"
+
+
+async def test_items_come_live_with_their_counts(opened: Open, caller: Caller, user: str) -> None:
+    await caller.send(user, "before")
+    tab = await opened()
+    await tab.holds("before")
+    await caller.send(user, "after")
+    await tab.holds("before", "after")
+    await tab.until("inbox.unread === 2 && inbox.unseen === 2")
+    lives = await tab.get("log.filter(e => e.event === 'items').map(e => [e.added[0].title, e.live])")
+    assert lives == [["before", False], ["after", True]]
+
+
+async def test_what_comes_while_the_wire_is_cut_is_there_afterwards(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    tab = await opened()
+    await caller.send(user, "one")
+    await tab.holds("one")
+    wire.cut()
+    await tab.until("inbox.status.state === 'waiting'")
+    await caller.send(user, "two", "three")
+    wire.mend()
+    await tab.holds("one", "two", "three", within=30)
+
+
+async def test_a_browser_that_is_offline_comes_back_by_itself(
+    opened: Open, caller: Caller, context: BrowserContext, wire: Wire, user: str
+) -> None:
+    tab = await opened()
+    await tab.until(OPEN)
+    await context.set_offline(True)
+    wire.cut()
+    await caller.send(user, "while away")
+    wire.mend()
+    assert await tab.get("inbox.items.length") == 0
+    await context.set_offline(False)
+    await tab.holds("while away", within=30)
+
+
+async def test_a_mark_made_offline_is_said_when_the_wire_is_back(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    tab = await opened()
+    await caller.send(user, "one")
+    await tab.holds("one")
+    wire.cut()
+    await tab.until("inbox.status.state === 'waiting'")
+    await tab.get("void (window.marked = inbox.read(inbox.items[0].id).then(() => 'done'))")
+    wire.mend()
+    assert await tab.get("window.marked") == "done"
+    await tab.until("inbox.unread === 0 && inbox.items[0].read_at")
+
+
+async def test_all_tabs_share_one_socket(opened: Open, caller: Caller, wire: Wire, user: str) -> None:
+    await caller.send(user, "one")
+    tabs = [await opened() for _ in range(3)]
+    for tab in tabs:
+        await tab.holds("one")
+    await caller.send(user, "two")
+    for tab in tabs:
+        await tab.holds("one", "two")
+        await tab.until(OPEN)
+    assert wire.upgrades == 1
+
+
+async def test_when_the_leading_tab_closes_another_takes_over_and_misses_nothing(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    leader, other, third = [await opened() for _ in range(3)]
+    await caller.send(user, "one")
+    for tab in (leader, other, third):
+        await tab.holds("one")
+    await leader.page.close()
+    await caller.send(user, "two")
+    for tab in (other, third):
+        await tab.holds("one", "two")
+    await eventually(lambda: wire.sockets == 1)
+    assert wire.upgrades == 2
+
+
+async def test_marks_of_one_tab_reach_the_other_and_another_device_within_100_ms(
+    opened: Open, caller: Caller, browser: Browser, user: str, record_property: Callable[[str, object], None]
+) -> None:
+    one, two = await opened(), await opened()
+    far = await browser.new_context()
+    try:
+        three = await opened(far)
+        await caller.send(user, *(f"n{n}" for n in range(10)))
+        for tab in (one, two, three):
+            await tab.until("inbox.items.length === 10")
+        late: dict[str, list[float]] = {"tab": [], "device": []}
+        for n in range(10):
+            said = await two.get(f"(inbox.seen(inbox.items[{n}].id), Date.now())")
+            for name, tab in (("tab", one), ("device", three)):
+                await tab.until(f"inbox.items[{n}].seen_at")
+                at = await tab.get("log.findLast(e => e.event === 'items').at")
+                late[name].append(at - said)
+        middle = {name: sorted(times)[5] for name, times in late.items()}
+        record_property("milliseconds", middle)
+        assert max(middle.values()) <= 100
+        for tab in (one, two, three):
+            await tab.until("inbox.unseen === 0 && inbox.unread === 10")
+    finally:
+        await far.close()
+
+
+async def test_a_terminal_close_is_not_retried(opened: Open, site: Site, wire: Wire) -> None:
+    site.spoilt = True
+    tab = await opened()
+    await tab.until("inbox.status.state === 'closed'")
+    status = await tab.get("inbox.status")
+    assert (status["code"], status["reason"]) == (4500, "bad_token")
+    assert await tab.get("inbox.seen().catch(e => e.code)") == "bad_token"
+    await asyncio.sleep(2)  # the first pauses are at most 0.5 and 1 s
+    assert (wire.upgrades, site.tokens) == (1, 1)
+
+
+async def test_a_tab_that_follows_ends_with_its_leader_and_a_new_one_may_try_again(
+    opened: Open, site: Site, caller: Caller, user: str, wire: Wire
+) -> None:
+    await caller.send(user, "one")
+    site.spoilt = True
+    first = await opened(ttl=1)
+    await first.until("inbox.status.state === 'closed'")
+    site.spoilt = False
+    second = await opened()
+    await second.holds("one")
+
+
+async def test_pauses_between_tries_are_random_and_grow(opened: Open, wire: Wire) -> None:
+    wire.cut()
+    tab = await opened()
+    await tab.until("log.filter(e => e.state === 'waiting').length >= 5", 40)
+    waits = [status["wait"] for status in await tab.statuses() if status["state"] == "waiting"]
+    assert all(0 <= wait <= 500 * 2**n for n, wait in enumerate(waits))
+    assert len(set(waits)) == len(waits)
+
+
+async def test_a_missing_token_is_asked_for_again(opened: Open, site: Site, caller: Caller, user: str) -> None:
+    site.caller = None
+    try:
+        tab = await opened()
+        await tab.until("inbox.status.state === 'waiting'")
+    finally:
+        site.caller = caller
+    await caller.send(user, "one")
+    await tab.holds("one")
+
+
+async def test_drain_is_honoured_to_the_millisecond(
+    opened: Open, caller: Caller, site: Site, node: Node, wire: Wire, user: str
+) -> None:
+    leaving = await asyncio.to_thread(Node, node.folder, site.origin)
+    wire.target = leaving.port
+    tab = await opened()
+    await tab.until(OPEN)
+    stopped = asyncio.create_task(asyncio.to_thread(leaving.stop))
+    await tab.until("inbox.status.state === 'waiting'")
+    wire.target = node.port
+    await caller.send(user, "meanwhile")
+    await tab.holds("meanwhile", within=30)
+    await stopped
+    statuses = await tab.statuses()
+    (drained,) = (n for n, status in enumerate(statuses) if status.get("code") == 4000)
+    asked = statuses[drained]
+    assert asked["reason"] == "draining"
+    assert statuses[drained + 1]["state"] == "connecting"
+    waited = statuses[drained + 1]["at"] - asked["at"]
+    assert asked["wait"] - 5 <= waited <= asked["wait"] + 1_000
+
+
+async def test_a_reload_shows_at_once_what_was_stored_and_fetches_only_what_is_new(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    tab = await opened(store=True)
+    await caller.send(user, "one")
+    await tab.holds("one")
+    await tab.page.close()
+    await caller.send(user, "two")
+    again = await opened(store=True)
+    await again.until("inbox.items.length === 2")
+    assert await again.get("log.flatMap(e => e.added ?? []).map(i => i.title)") == ["two"]
+    await again.get("inbox.close({ forget: true })")
+    assert await again.get("localStorage.length") == 0
+
+
+async def test_two_users_of_one_browser_never_mix(opened: Open, caller: Caller, user: str, wire: Wire) -> None:
+    mine, yours = await opened(), await opened(user=f"{user}-2")
+    await caller.send(user, "mine")
+    await caller.send(f"{user}-2", "yours")
+    await mine.holds("mine")
+    await yours.holds("yours")
+    assert wire.upgrades == 2
+
+
+async def test_a_page_that_hides_is_idle_and_one_that_shows_is_active(opened: Open, wire: Wire) -> None:
+    heard: list[str] = []
+    tab = await opened(share=False)
+    tab.page.on("websocket", lambda socket: socket.on("framesent", lambda text: heard.append(str(text))))
+    await tab.until(OPEN)
+    await tab.get("inbox.close()")
+    await tab.get(f"begin({{url: '{wire.url}', user: inbox.options.user, share: false}})")
+    await tab.until(OPEN)
+    await eventually(lambda: any('"active"' in text for text in heard))
+    hide = "Object.defineProperty(document, 'hidden', {value: true, configurable: true})"
+    await tab.get(f"({hide}, document.dispatchEvent(new Event('visibilitychange')))")
+    await eventually(lambda: any('"idle"' in text for text in heard))
+
+
+async def test_two_tabs_are_offline_for_a_minute_and_miss_nothing(
+    opened: Open, caller: Caller, context: BrowserContext, wire: Wire, user: str
+) -> None:
+    one, two = await opened(), await opened()
+    for tab in (one, two):
+        await tab.until(OPEN)
+    await context.set_offline(True)
+    wire.cut()
+    titles = [f"n{n:02}" for n in range(50)]
+    began = asyncio.get_running_loop().time()
+    for title in titles:
+        await caller.send(user, title)
+        await asyncio.sleep(1.22)
+    assert asyncio.get_running_loop().time() - began >= 60
+    for tab in (one, two):
+        assert await tab.get("inbox.items.length") == 0
+    wire.mend()
+    await context.set_offline(False)
+    for tab in (one, two):
+        await tab.holds(*titles, within=40)
+        revisions = await tab.get("inbox.items.map(i => i.revision)")
+        assert all(later - earlier == 1 for later, earlier in pairwise(revisions))
+        assert await tab.get("[inbox.unread, inbox.unseen, inbox.revision]") == [50, 50, 50]
