@@ -207,8 +207,8 @@ Line two, `{{ data.code }}`
     text = f"Hi Ada\n\nA link ({link}) and https://x.example/?a=1&b=c d.\nLine two, a-b_c*\n\n"
     assert made.text == text + "> one\n> two\n\n1. one\n2. two a-b_c*\n"
     assert made.html is not None
-    assert f'<a href="{link.replace("&", "&amp;")}">link</a>' in made.html
-    assert "<code>a-b_c*</code>" in made.html
+    assert f'<a href="{link.replace("&", "&amp;")}" style="color: #1d4ed8;">link</a>' in made.html
+    assert ">a-b_c*</code>" in made.html
     assert "<p>one<br>\ntwo</p>" in made.html
     assert "<p></p>" not in made.html
 
@@ -223,14 +223,14 @@ def test_an_html_email_has_a_text_part() -> None:
 def test_an_autolink_of_the_author_keeps_to_the_schemes() -> None:
     made = renderer('+++\nsubject = "s"\n+++\nSee <{{ data.url }}>')
     good, bad = ((made.email("t", None, context(url=url)).html or "") for url in ("https://x.y", "javascript:x"))
-    assert '<a href="https://x.y">https://x.y</a>' in good
+    assert '<a href="https://x.y" style="color: #1d4ed8;">https://x.y</a>' in good
     assert "<p>See javascript:x</p>" in bad
 
 
 def test_language_direction_and_defaults() -> None:
     made = renderer(locale=".ar")
     page = made.email("t", "ar-EG", context(name="x"))
-    assert '<html lang="ar" dir="rtl">' in (page.html or "")
+    assert '<html lang="ar" dir="rtl" ' in (page.html or "")
     assert (page.language, page.sender, page.reply_to) == ("ar", "Octo <octo@example.com>", "help@example.com")
 
 

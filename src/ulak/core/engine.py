@@ -17,7 +17,8 @@ from typing import Any
 
 import minijinja
 
-from ulak.core import template
+from ulak.core import formats, template
+from ulak.core.formats import FormatError, Formats
 
 FUEL = 30_000
 """Instructions of one rendering (about 3 ms)."""
@@ -41,6 +42,13 @@ PLACE = re.compile(r"Zq(\d{1,6})qZ")
 """A placeholder: letters and digits only, so that no markup and no URL changes it."""
 
 
+FORMATTING = ("currency", "date", "datetime", "number", "percent", "plural", "time")
+"""Filters that write a value as its reader would: methods of ``Formats``."""
+
+ZONED = frozenset({"date", "datetime", "time"})
+"""Those that look at the reader's time zone."""
+
+
 class RenderError(Exception):
     """A template that can't be rendered with this data; ``reason`` is a short stable word."""
 
@@ -52,8 +60,12 @@ class RenderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Rendered parts with placeholders, and the texts that these stand for."""
+    """Rendered parts with placeholders, and the texts that these stand for.
 
+    ``whole`` is all parts in one: two drafts of a file with the same whole differ in nothing but values.
+    """
+
+    whole: str
     parts: tuple[str, ...]
     values: Sequence[str]
 
@@ -95,11 +107,14 @@ class Engine:
         self._values: list[str] = []
         self._shown = 0
         self._fuel: dict[str, int] = {}
+        self._plainest = self._formats = Formats(formats.nearest("en", None), formats.zone(None))
         self._environment = minijinja.Environment(
             fuel=FUEL, undefined_behavior="chainable", finalizer=self._put_aside, debug=False, pycompat=False
         )
         for name, own in _OWN_FILTERS.items():
             self._environment.add_filter(name, own)
+        for name in FORMATTING:
+            self._environment.add_filter(name, self._formatting(name))
         self._environment.add_test("mapping", lambda value: isinstance(value, dict))
         for name in template.REMOVED_FILTERS:
             self._environment.remove_filter(name)
@@ -113,8 +128,9 @@ class Engine:
         longest = max(map(template.longest_literal, sources), default=0)
         self._fuel[name] = max(1000, min(FUEL, MAX_LITERALS // max(longest, 1)))
 
-    def draft(self, name: str, context: Mapping[str, Any]) -> Draft:
-        """Render a file's parts; raise ``RenderError``."""
+    def draft(self, name: str, context: Mapping[str, Any], custom: Formats | None = None) -> Draft:
+        """Render a file's parts, with numbers and dates after a user's custom; raise ``RenderError``."""
+        self._formats = custom or self._plainest
         self._values = []
         self._shown = 0
         try:
@@ -129,9 +145,18 @@ class Engine:
             if error.kind == "OutOfFuel":
                 raise RenderError("template_too_slow", f"{name} runs for too long") from None
             raise RenderError("template_failed", f"{name}: {_told(error)}") from None
+        except FormatError as error:
+            raise RenderError("template_failed", f"{name}: {error}") from None
         except _MISUSED as error:
             raise RenderError("template_failed", f"{name}: a filter was misused ({type(error).__name__})") from None
-        return Draft(tuple(text.split(PART)), self._values)
+        return Draft(text, tuple(text.split(PART)), self._values)
+
+    def _formatting(self, name: str) -> Callable[..., str]:
+        def custom(value: object = None, *args: Any, **named: Any) -> str:
+            text: str = getattr(self._formats, name)(value, *args, **named)
+            return text
+
+        return custom
 
     def _put_aside(self, value: object) -> str:
         text = shown(value)

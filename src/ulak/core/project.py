@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from ulak.core import fields, issuer, locale, template_files
 from ulak.core.fields import Field, Problem, did_you_mean
@@ -46,6 +47,13 @@ def _locale(value: object) -> str:
     return known
 
 
+def _timezone(value: object) -> str:
+    try:
+        return ZoneInfo(fields.text(value)).key
+    except (OSError, ValueError, LookupError):
+        raise ValueError('must be the name of a time zone such as "Europe/Istanbul"') from None
+
+
 def _listed(value: object) -> list[object]:
     if not isinstance(value, list) or not value:
         raise ValueError('must list at least one step, such as [{ channel = "in_app" }]')
@@ -55,8 +63,12 @@ def _listed(value: object) -> list[object]:
 EMAIL_FIELDS = (
     Field("from", _address, "sender of every email whose template names no other", shown='"Octo <octo@example.com>"'),
     Field("reply_to", _address, "where answers go", shown='"help@example.com"'),
+    Field("layout", fields.name, "page from templates/_layouts around every Markdown email", shown='"base"'),
 )
-LOCALES_FIELDS = (Field("default", _locale, "language of last resort", default="en", shown='"en"'),)
+LOCALES_FIELDS = (
+    Field("default", _locale, "language of last resort", default="en", shown='"en"'),
+    Field("timezone", _timezone, "time zone of users who have none", default="UTC", shown='"Europe/Istanbul"'),
+)
 ACCOUNT_FIELDS = (
     Field("channel", fields.one_of(c.value for c in Channel), "what it sends", required=True, shown='"email"'),
     Field("provider", fields.name, "whose translator speaks to it", required=True, shown='"smtp"'),
@@ -134,6 +146,7 @@ class Catalog:
     templates: Mapping[tuple[str, Channel, str], Template]
     email: EmailDefaults = EmailDefaults()
     default_locale: str = "en"
+    timezone: str = "UTC"
     files: Mapping[str, str] = field(default_factory=dict)
     version: int = 0
     issuers: Mapping[str, Issuer] = field(default_factory=dict)
@@ -178,20 +191,21 @@ def load(files: Mapping[str, str]) -> Catalog:
             hint = did_you_mean(key, TOP).removeprefix("; ") or f"known tables: {', '.join(TOP[:-1])}"
             problems.append(Problem(MAIN, key, "unknown table", hint))
     email = fields.read(main.get("email", {}), EMAIL_FIELDS, MAIN, "email", problems)
-    default = fields.read(main.get("locales", {}), LOCALES_FIELDS, MAIN, "locales", problems)["default"]
+    locales = fields.read(main.get("locales", {}), LOCALES_FIELDS, MAIN, "locales", problems)
     accounts = {name: _account(name, table, problems) for name, table in _named(main, "accounts", problems)}
     types = {name: _type(name, table, problems) for name, table in _named(main, "types", problems)}
     issuers = {name: issuer.read(name, table, MAIN, problems) for name, table in _named(main, "issuers", problems)}
     believed = {name: value for name, value in issuers.items() if value is not None}
     issuer.check_apart(list(believed.values()), MAIN, problems)
-    templates = template_files.read(files, problems)
+    templates = template_files.read(files, problems, layout=email["layout"], default_locale=locales["default"])
     catalog = Catalog(
         digest(files),
         {name: value for name, value in types.items() if value is not None},
         {name: value for name, value in accounts.items() if value is not None},
         templates,
         EmailDefaults(email["from"], email["reply_to"]),
-        default,
+        locales["default"],
+        locales["timezone"],
         dict(files),
         issuers=believed,
     )

@@ -13,14 +13,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyromark
-
-from ulak.core import template
-from ulak.core.content import fill, html_text, markdown_text, shell
+from ulak.core import formats, template
+from ulak.core.content import fill
 from ulak.core.content.email import EmailContent
-from ulak.core.engine import Draft, Engine, RenderError
+from ulak.core.content.page import CLIPPED, size_warning
+from ulak.core.engine import ZONED, Draft, Engine, RenderError
+from ulak.core.fields import Problem
+from ulak.core.formats import Formats
+from ulak.core.locale import canonical
 from ulak.core.model import Channel, NotificationType
 from ulak.core.project import Catalog
+from ulak.core.render_email import EmailMaker
 from ulak.core.template_files import FRONT, Template
 
 __all__ = ["InAppContent", "Preview", "RenderError", "Renderer"]
@@ -28,8 +31,12 @@ __all__ = ["InAppContent", "Preview", "RenderError", "Renderer"]
 MAX_BODY = 16 * 1024
 """The longest body of an inbox item, in characters."""
 
-_EMPTY = re.compile(r"<p>\s*</p>\n?")
-_ONE_ADDRESS = re.compile(r"[^<>@,;]*<[^<>@\s,;]+@[^<>@\s,;]+>|[^<>@\s,;]+@[^<>@\s,;]+")
+MAX_CUSTOMS = 512
+"""Pairs of locale and time zone whose formats are kept."""
+
+_ZONED = re.compile(rf"\|\s*(?:{'|'.join(sorted(ZONED))})\b")
+_STATIC = ("mjml_broken", "css_broken", "html_unsupported")
+"""What can be wrong with a page whatever the data are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,21 @@ class InAppContent:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a user would get, from which file, and which variables the data does not have."""
+    """What a user would get, from which file, which variables the data does not have, and what to look at."""
 
     content: InAppContent | EmailContent
     file: str
     locale: str
     missing: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What is wrong with the pages of a catalogue, and what only deserves a look."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
 
 
 class Renderer:
@@ -58,12 +74,15 @@ class Renderer:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
         self._engine = Engine()
-        options = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_STRIKETHROUGH
-        self._markdown = pyromark.Markdown(options=options)
+        self._emails = EmailMaker(catalog)
+        self._customs: dict[tuple[str, str | None, str | None], Formats] = {}
+        self._home = formats.zone(catalog.timezone)
         for file in catalog.templates.values():
-            self._engine.add(file.file, _sources(file))
-        # A template reads the user by this name or not at all: there is no other way to it.
-        self._personal = {f.file for f in catalog.templates.values() if any("user" in part for part in _sources(f))}
+            self._engine.add(file.file, file.sources)
+        # A template reads the user by this name or not at all: there is no other way to it but the time zone.
+        self._zoned = {f.file for f in catalog.templates.values() if any(_ZONED.search(part) for part in f.sources)}
+        self._personal = {f.file for f in catalog.templates.values() if any("user" in part for part in f.sources)}
+        self._personal |= self._zoned
 
     def in_app(self, type: NotificationType | str, locale: str | None, context: Mapping[str, Any]) -> InAppContent:  # noqa: A002
         """Render an inbox item; raise ``RenderError``."""
@@ -72,6 +91,10 @@ class Renderer:
     def personal(self, type: NotificationType | str, locale: str | None) -> bool:  # noqa: A002
         """Whether inbox items of a type may differ between users of one locale; raise ``RenderError``."""
         return self._find(type, Channel.IN_APP, locale).file in self._personal
+
+    def zoned(self, type: NotificationType | str, channel: Channel, locale: str | None) -> bool:  # noqa: A002
+        """Whether a template writes moments, so that the context needs the user's time zone."""
+        return bool(self._zoned) and self._find(type, channel, locale).file in self._zoned
 
     def email(self, type: NotificationType | str, locale: str | None, context: Mapping[str, Any]) -> EmailContent:  # noqa: A002
         """Render an email; raise ``RenderError``."""
@@ -87,16 +110,36 @@ class Renderer:
         """Render with given data for an imagined user; raise ``RenderError``."""
         file = self._find(type, channel, locale)
         name = type if isinstance(type, str) else type.name
-        context: dict[str, Any] = {
-            "data": data,
-            "user": {"id": "preview", "locale": locale},
-            "notification": {"id": "ntf_" + "0" * 32, "type": name},
-            "actor": None,
-        }
+        context = _imagined(name, locale, data)
         content = self._in_app(file, context) if channel is Channel.IN_APP else self._email(file, context)
-        read = {path for source in _sources(file) for path in template.variables(source)}
+        read = {path for source in file.sources for path in template.variables(source)}
         missing = sorted(path for path in read if path.startswith("data.") and not _has(context, path))
-        return Preview(content, file.file, file.locale or self._catalog.default_locale, tuple(missing))
+        page = content.html if isinstance(content, EmailContent) else None
+        warning = None if page is None else size_warning(page)
+        language = file.locale or self._catalog.default_locale
+        return Preview(content, file.file, language, tuple(missing), (warning,) if warning else ())
+
+    def check(self) -> Checked:
+        """Make every page once, with no data and with a one for every value, and say what no data can mend."""
+        problems: list[Problem] = []
+        warnings: list[Problem] = []
+        for file in self._catalog.templates.values():
+            if file.channel is not Channel.EMAIL:
+                continue
+            for probe in _probes(file):
+                try:
+                    page = self._email(file, _imagined(file.name, None, probe)).html or ""
+                except RenderError as error:
+                    if error.reason in _STATIC:
+                        problems.append(Problem(file.file, "body", f"{error.reason}: {error.detail}"))
+                        break
+                    continue
+                warning = size_warning(page)
+                if warning is not None:
+                    clipped = len(page.encode("utf-8", "replace")) > CLIPPED
+                    (problems if clipped else warnings).append(Problem(file.file, "body", warning, "shorten it"))
+                    break
+        return Checked(tuple(problems), tuple(warnings))
 
     def _find(self, type: NotificationType | str, channel: Channel, locale: str | None) -> Template:  # noqa: A002
         kind = self._catalog.types.get(type) if isinstance(type, str) else type
@@ -109,49 +152,57 @@ class Renderer:
             raise RenderError("template_missing", f"type '{kind.name}' has no template for {channel}")
         return found
 
-    def _draft(self, file: Template, context: Mapping[str, Any]) -> tuple[dict[str, str], str, Draft]:
-        draft = self._engine.draft(file.file, context)
-        *front, body = draft.parts
-        return dict(zip(file.front, front, strict=True)), body, draft
+    def _draft(self, file: Template, context: Mapping[str, Any]) -> Draft:
+        user = context.get("user")
+        known = user if isinstance(user, Mapping) else {}
+        return self._engine.draft(file.file, context, self._custom(file, known.get("locale"), known.get("timezone")))
+
+    def _custom(self, file: Template, locale: str | None, timezone: str | None) -> Formats:
+        language = file.locale or self._catalog.default_locale
+        key = (language, locale, timezone)
+        found = self._customs.get(key)
+        if found is None:
+            if len(self._customs) >= MAX_CUSTOMS:
+                self._customs.clear()
+            nearest = formats.nearest(language, canonical(locale) if locale else None)
+            found = self._customs[key] = Formats(nearest, formats.zone(timezone, self._home))
+        return found
 
     def _in_app(self, file: Template, context: Mapping[str, Any]) -> InAppContent:
-        front, body, draft = self._draft(file, context)
+        draft = self._draft(file, context)
+        *parts, body = draft.parts
+        front = dict(zip(file.front, parts, strict=True))
         links = [fill.url(front.get(key, ""), draft.values) for key in ("url", "icon")]
         title = fill.line(front["title"], draft.values, 300)
         return InAppContent(title, fill.plain(body, draft.values).strip()[:MAX_BODY], *links)
 
     def _email(self, file: Template, context: Mapping[str, Any]) -> EmailContent:
-        front, body, draft = self._draft(file, context)
-        values = draft.values
-        defaults = self._catalog.email
-        sender = _address(front.get("from"), draft) or defaults.sender
-        if sender is None:
-            raise RenderError("no_sender", f"neither {file.file} nor [email] in ulak.toml has a usable 'from'")
-        subject = fill.line(front["subject"], values)
-        language = file.locale or self._catalog.default_locale
-        html: str | None = None
-        if file.kind == "md":
-            text = markdown_text.text(self._markdown.events(body), values)
-            inner = _EMPTY.sub("", fill.html(self._markdown.html(body), values, breaks=True))
-            preheader = fill.line(front.get("preheader", ""), values, 250)
-            html = shell.page(inner, subject=subject, preheader=preheader, language=language)
-        elif file.kind == "html":
-            text = html_text.text(body, values)
-            html = fill.html(body, values)
-        else:
-            text = fill.plain(body, values).strip() + "\n"
-        reply_to = _address(front.get("reply_to"), draft) or defaults.reply_to
-        return EmailContent(sender, subject, text, html, reply_to, language)
+        return self._emails.make(file, self._draft(file, context))
 
 
-def _sources(file: Template) -> list[str]:
-    return [*file.front.values(), file.body]
+def _imagined(type_: str, locale: str | None, data: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "data": data,
+        "user": {"id": "preview", "locale": locale, "timezone": None},
+        "notification": {"id": "ntf_" + "0" * 32, "type": type_},
+        "actor": None,
+    }
 
 
-def _address(skeleton: str | None, draft: Draft) -> str | None:
-    """An address field that is still one address after filling, else None: the default stands in."""
-    text = fill.address(skeleton, draft.values) if skeleton else ""
-    return text if _ONE_ADDRESS.fullmatch(text) else None
+def _probes(file: Template) -> list[dict[str, Any]]:
+    """Data to try a page with: none at all, and a one wherever a value is read."""
+    full: dict[str, Any] = {}
+    for path in sorted(path for source in file.sources for path in template.variables(source)):
+        root, *keys = path.split(".")
+        at = full
+        for key in keys[:-1] if root == "data" else []:
+            below = at.get(key)
+            if not isinstance(below, dict):
+                below = at[key] = {}
+            at = below
+        if root == "data" and keys:
+            at.setdefault(keys[-1], 1)
+    return [{}, full]
 
 
 def _has(context: Any, path: str) -> bool:

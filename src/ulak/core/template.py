@@ -27,7 +27,10 @@ FILTERS = frozenset(
         "bool",
         "capitalize",
         "count",
+        "currency",
         "d",
+        "date",
+        "datetime",
         "default",
         "dictsort",
         "first",
@@ -44,6 +47,9 @@ FILTERS = frozenset(
         "map",
         "max",
         "min",
+        "number",
+        "percent",
+        "plural",
         "reject",
         "rejectattr",
         "replace",
@@ -56,6 +62,7 @@ FILTERS = frozenset(
         "string",
         "striptags",
         "sum",
+        "time",
         "times",
         "title",
         "tojson",
@@ -130,8 +137,11 @@ class _Mistake(Exception):
     """What is wrong at this place."""
 
 
-def mistakes(source: str) -> list[str]:
-    """Say what is wrong with a template, one plain sentence each; empty when it can be used."""
+def mistakes(source: str, *, alone: bool = True) -> list[str]:
+    """Say what is wrong with a template, one plain sentence each; empty when it can be used.
+
+    Unless it stands ``alone``, others set variables for it.
+    """
     environment = minijinja.Environment()
     try:
         environment.add_template("template", source)
@@ -150,7 +160,7 @@ def mistakes(source: str) -> list[str]:
                 found.append(f"line {line}: {mistake}")
     except _Mistake as mistake:
         return [*found, str(mistake)]
-    return found[:5] or _strangers(environment, source)
+    return found[:5] or (_strangers(environment, source) if alone else [])
 
 
 def variables(source: str) -> set[str]:
@@ -208,6 +218,8 @@ def _words(source: str, at: int, line: int) -> tuple[list[Token], int]:
 def _check(tokens: list[Token], weights: dict[str, int]) -> None:
     head = tokens[0].text if tokens else ""
     if head not in STATEMENTS:
+        if head == "include":
+            raise _Mistake('an include names its partial, in quotes and nothing else: {% include "footer" %}')
         raise _Mistake(f"'{head}' is not supported; statements are {', '.join(STATEMENTS)}")
     rest = tokens[1:]
     if head in ("set", "with"):

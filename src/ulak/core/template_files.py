@@ -1,6 +1,7 @@
 """What does a template's file say: whom it is for (its name), its front matter and its body?
 
 ``templates/<template>/<channel>[.<locale>].<ending>``: TOML between two lines ``+++``, then the body.
+What several of them share stands in ``templates/_layouts`` and ``templates/_partials`` (``template_parts``).
 """
 
 from __future__ import annotations
@@ -9,35 +10,25 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ulak.core import fields, locale, template
-from ulak.core.fields import Field, Problem, did_you_mean
+from ulak.core import fields, front_matter, locale, template
+from ulak.core.fields import Problem, did_you_mean
+from ulak.core.front_matter import FRONT, MAX_TEMPLATE
 from ulak.core.model import Channel
+from ulak.core.template_parts import Layout, Shared
 
-MAX_TEMPLATE = 64 * 1024
-"""The largest template file, in characters."""
+__all__ = ["FRONT", "KINDS", "MAX_TEMPLATE", "Template", "read"]
 
-KINDS: Mapping[Channel, tuple[str, ...]] = {Channel.IN_APP: ("txt",), Channel.EMAIL: ("md", "html", "txt")}
+KINDS: Mapping[Channel, tuple[str, ...]] = {Channel.IN_APP: ("txt",), Channel.EMAIL: ("md", "html", "mjml", "txt")}
 """Channels that need a template, and the file name endings that each may have."""
-
-FRONT: Mapping[Channel, tuple[Field, ...]] = {
-    Channel.IN_APP: (
-        Field("title", fields.source, "first line of the item", required=True),
-        Field("url", fields.source, "where a click leads: http, https, mailto, tel or a path"),
-        Field("icon", fields.source, "URL or path of a picture"),
-    ),
-    Channel.EMAIL: (
-        Field("subject", fields.source, "subject line", required=True),
-        Field("preheader", fields.source, "what an inbox shows after the subject"),
-        Field("from", fields.source, "sender, instead of [email] from"),
-        Field("reply_to", fields.source, "instead of [email] reply_to"),
-    ),
-}
-"""Front matter keys by channel; each value is a template of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One template file: ``front`` values and ``body`` are MiniJinja sources; ``locale`` may be ""."""
+    """One template file: ``front`` values and ``body`` are MiniJinja sources; ``locale`` may be "".
+
+    Keys of ``front`` are flat: ``subject``, ``attachments[0].url``, ``headers.X-Order``. Partials are in
+    their place already.
+    """
 
     name: str
     channel: Channel
@@ -46,15 +37,33 @@ class Template:
     front: Mapping[str, str]
     body: str
     file: str
+    layout: Layout | None = None
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that is drafted: front matter, body, and the layout's page and text."""
+        layout = () if self.layout is None else (self.layout.page, self.layout.text or "")
+        return (*self.front.values(), self.body, *layout)
 
 
-def read(files: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, Channel, str], Template]:
-    """Read every file below ``templates/``; mistakes go to ``problems``."""
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    channel: Channel
+    locale: str
+    kind: str
+
+
+def read(
+    files: Mapping[str, str], problems: list[Problem], *, layout: str | None = None, default_locale: str = "en"
+) -> dict[tuple[str, Channel, str], Template]:
+    """Read every file below ``templates/``; mistakes go to ``problems``. ``layout`` is that of Markdown emails."""
+    shared = Shared(files, default_locale, problems)
     found: dict[tuple[str, Channel, str], Template] = {}
     for file in sorted(files):
-        if not file.startswith("templates/"):
+        if not file.startswith("templates/") or shared.owns(file):
             continue
-        parsed = _template(file, files[file], problems)
+        parsed = _template(file, files[file], shared, layout, problems)
         if parsed is None:
             continue
         key = (parsed.name, parsed.channel, parsed.locale)
@@ -65,11 +74,12 @@ def read(files: Mapping[str, str], problems: list[Problem]) -> dict[tuple[str, C
     return found
 
 
-def _template(file: str, content: str, problems: list[Problem]) -> Template | None:
+def _template(
+    file: str, content: str, shared: Shared, default_layout: str | None, problems: list[Problem]
+) -> Template | None:
     place = _place(file, problems)
     if place is None:
         return None
-    name, channel, tag, kind = place
     if len(content) > MAX_TEMPLATE:
         problems.append(Problem(file, "", f"is longer than {MAX_TEMPLATE} characters", "shorten it"))
         return None
@@ -79,16 +89,28 @@ def _template(file: str, content: str, problems: list[Problem]) -> Template | No
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(Problem(file, "front matter", f"is not valid TOML: {error}", "between the two +++ lines"))
         return None
-    values = fields.read(table, FRONT[channel], file, "", problems)
-    front = {key: value for key, value in values.items() if value is not None}
+    values = fields.read(table, FRONT[place.channel], file, "", problems)
+    wanted = values.pop("layout", None) or (default_layout if place.kind == "md" else None)
+    front = front_matter.flat(values)
     for key, source in front.items():
         problems += [Problem(file, key, message) for message in template.mistakes(source)]
-    for message in template.mistakes("\n" * offset + body):
-        problems.append(Problem(file, "body", message))
-    return Template(name, channel, tag, kind, front, body, file)
+    whole = _body(file, place, body, offset, shared, problems)
+    layout = None if wanted in (None, "none") else shared.layout(file, wanted, place.kind, place.locale)
+    return Template(place.name, place.channel, place.locale, place.kind, front, whole, file, layout)
 
 
-def _place(file: str, problems: list[Problem]) -> tuple[str, Channel, str, str] | None:
+def _body(file: str, place: _Place, body: str, offset: int, shared: Shared, problems: list[Problem]) -> str:
+    """The body with its partials in place; mistakes are told by the line of the file where that is possible."""
+    whole = shared.expand(file, body, place.kind, place.locale)
+    if whole is None:
+        return ""
+    source = "\n" * offset + body if whole == body else whole
+    among = "" if whole == body else "with its partials in place, "
+    problems += [Problem(file, "body", among + message) for message in template.mistakes(source)]
+    return whole
+
+
+def _place(file: str, problems: list[Problem]) -> _Place | None:
     parts = file.split("/")
     shape = "templates/NAME/CHANNEL[.LOCALE].EXT, such as templates/welcome/email.en.md"
     pieces = parts[-1].split(".")
@@ -111,7 +133,7 @@ def _place(file: str, problems: list[Problem]) -> tuple[str, Channel, str, str] 
     if tag is None:
         problems.append(Problem(file, "", f"'{pieces[1]}' is no language tag", "write en, tr, pt-BR …"))
         return None
-    return parts[1], channel, tag, kind
+    return _Place(parts[1], channel, tag, kind)
 
 
 def _split(content: str) -> tuple[str, str, int]:

@@ -9,9 +9,6 @@ import msgspec
 MAX_ATTACHED = 10 * 1024 * 1024
 """The most octets that the files of one email may have together, before they are encoded."""
 
-MAX_FILES = 20
-"""The most files of one email."""
-
 
 class Attachment(msgspec.Struct, frozen=True, gc=False):
     """A file that goes with an email; with a ``cid`` it is an inline image, shown by ``<img src="cid:…">``."""

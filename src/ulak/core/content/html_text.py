@@ -1,41 +1,49 @@
 """What does an HTML email say as plain text?
 
 Reads the skeleton (placeholders still inside) with the standard library's parser: blocks become lines,
-links ``text (url)``, list items ``- text``; what a browser does not show is left out.
+links ``text (url)``, list items ``- text``; what a browser does not show is left out. The lines take their
+values later.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from html.parser import HTMLParser
 
-from ulak.core.content import fill
+from ulak.core.content import text
+from ulak.core.content.text import Line, Text
 
 _BLOCKS = frozenset("p div tr table ul ol h1 h2 h3 h4 h5 h6 blockquote pre section header footer article hr".split())  # noqa: SIM905 - one line of words
 _HIDDEN = frozenset({"style", "script", "head", "title", "template"})
 
 
-def text(skeleton: str, values: Sequence[str]) -> str:
-    """Write an HTML skeleton as text, filled with values."""
-    reader = _Reader(values)
+_VOID = frozenset("area base br col embed hr img input link meta param source track wbr".split())  # noqa: SIM905 - one line of words
+_NOT_SHOWN = re.compile(r"display\s*:\s*none", re.IGNORECASE)
+
+
+def plan(skeleton: str) -> Text:
+    """Write an HTML skeleton as text that waits for its values."""
+    reader = _Reader()
     reader.feed(skeleton)
     reader.close()
-    lines = [" ".join(line.split()) for line in "".join(reader.found).split("\n")]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
+    return Text([Line(" ".join(line.split()), collapse=True) for line in "".join(reader.found).split("\n")])
 
 
 class _Reader(HTMLParser):
-    def __init__(self, values: Sequence[str]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._values = values
-        self._hidden = 0
-        self._links: list[tuple[int, str | None]] = []
+        self._hidden: list[str] = []
+        self._links: list[tuple[int, str]] = []
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _HIDDEN:
-            self._hidden += 1
+        given = dict(attrs)
+        if self._hidden:
+            # Only elements of the same name can end what is hidden too early.
+            if tag == self._hidden[0]:
+                self._hidden.append(tag)
+        elif tag in _HIDDEN or (tag not in _VOID and _NOT_SHOWN.search(given.get("style") or "")):
+            self._hidden.append(tag)
         elif tag in _BLOCKS:
             self.found.append("\n\n")
         elif tag == "br":
@@ -43,27 +51,23 @@ class _Reader(HTMLParser):
         elif tag == "li":
             self.found.append("\n- ")
         elif tag == "a":
-            target = next((value for name, value in attrs if name == "href" and value), "")
-            self._links.append((len(self.found), fill.url(target, self._values) if target else None))
+            self._links.append((len(self.found), given.get("href") or ""))
         elif tag == "img":
-            self.found.append(self._fill(next((value for name, value in attrs if name == "alt" and value), "")))
+            self.found.append(text.clear(given.get("alt") or ""))
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN:
-            self._hidden = max(self._hidden - 1, 0)
+        if self._hidden:
+            if tag == self._hidden[0]:
+                self._hidden.pop()
         elif tag in _BLOCKS:
             self.found.append("\n\n")
         elif tag in ("td", "th"):
             self.found.append(" ")
         elif tag == "a" and self._links:
             at, target = self._links.pop()
-            words = "".join(self.found[at:]).strip()
-            if target and target not in (words, f"mailto:{words}", f"tel:{words}"):
-                self.found.append(f" ({target})" if words else target)
+            if target:
+                self.found[at:] = [text.link(re.sub(r"\s+", " ", "".join(self.found[at:])), target)]
 
     def handle_data(self, data: str) -> None:
         if not self._hidden:
-            self.found.append(self._fill(re.sub(r"\s+", " ", data)))
-
-    def _fill(self, skeleton: str) -> str:
-        return fill.plain(skeleton, self._values)
+            self.found.append(re.sub(r"\s+", " ", text.clear(data)))

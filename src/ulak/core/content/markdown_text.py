@@ -1,35 +1,36 @@
 """What does a Markdown email say as plain text?
 
-Walks the parser's events over the skeleton (placeholders still inside) and fills values on the way, so
-that quotes and lists keep their prefix over a value of several lines. Links become ``text (url)``.
+Walks the parser's events over the skeleton (placeholders still inside) and writes lines that take the
+values later, so that quotes and lists keep their prefix over a value of several lines. Links become
+``text (url)``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import unescape
 from typing import Any
 
-from ulak.core.content import fill
+from ulak.core.content import text
+from ulak.core.content.text import Line, Text
 from ulak.core.engine import PLACE
 
 _TAGS = re.compile(r"<!--.*?-->|</?[A-Za-z!][^>]*>", re.DOTALL)
 _RULE = "-" * 40
 
 
-def text(events: Iterable[Any], values: Sequence[str]) -> str:
-    """Write the events of a document as text, filled with values."""
-    writer = _Writer(values)
+def plan(events: Iterable[Any]) -> Text:
+    """Write the events of a document as text that waits for its values."""
+    writer = _Writer()
     for event in events:
         writer.take(event)
     return writer.done()
 
 
 class _Writer:
-    def __init__(self, values: Sequence[str]) -> None:
-        self._values = values
-        self._lines: list[str] = []
+    def __init__(self) -> None:
+        self._lines: list[Line] = []
         self._inline: list[str] = []
         self._prefix: list[str] = []
         self._bullet: str | None = None
@@ -52,16 +53,16 @@ class _Writer:
             self._end(_named(body)[0])
         elif kind == "Html":
             bare = _TAGS.sub(lambda tag: tag[0][1:-1] if PLACE.fullmatch(tag[0][1:-1]) else _break(tag[0]), body)
-            self._inline.append(self._fill(unescape(bare)))
+            self._inline.append(text.clear(unescape(bare)))
         elif kind == "InlineHtml":
-            self._inline.append(self._fill(body[1:-1]) if PLACE.fullmatch(body[1:-1]) else _break(body))
+            self._inline.append(body[1:-1] if PLACE.fullmatch(body[1:-1]) else _break(body))
         elif isinstance(body, str):
-            self._inline.append(self._fill(body))
+            self._inline.append(text.clear(body))
 
-    def done(self) -> str:
-        """The whole text: no blank line at either end, never two in a row."""
+    def done(self) -> Text:
+        """The whole text."""
         self._flush()
-        return re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in self._lines)).strip("\n") + "\n"
+        return Text(self._lines)
 
     def _start(self, name: str, body: Any) -> None:
         if name in ("Link", "Image"):
@@ -101,7 +102,7 @@ class _Writer:
             self._code = False
             self._bullet = None
             if self._prefix.pop() == "> ":
-                while self._lines and not self._lines[-1].strip("> "):
+                while self._lines and not self._lines[-1].skeleton and not self._lines[-1].first.strip("> "):
                     self._lines.pop()
             if name != "Item":
                 self._gap()
@@ -111,13 +112,8 @@ class _Writer:
 
     def _link(self) -> None:
         at, skeleton = self._links.pop()
-        target = fill.url(skeleton, self._values) if skeleton else None
-        words = "".join(self._inline[at:]).strip()
-        if target and target not in (words, f"mailto:{words}", f"tel:{words}"):
-            self._inline.append(f" ({target})" if words else target)
-
-    def _fill(self, skeleton: str) -> str:
-        return fill.plain(skeleton, self._values)
+        if skeleton:
+            self._inline[at:] = [text.link("".join(self._inline[at:]), skeleton)]
 
     def _flush(self) -> None:
         if self._inline:
@@ -125,14 +121,15 @@ class _Writer:
             self._inline = []
 
     def _gap(self) -> None:
-        self._lines.append("".join(self._prefix).rstrip() if self._prefix[-1:] == ["> "] else "")
+        self._lines.append(Line("", "".join(self._prefix).rstrip() if self._prefix[-1:] == ["> "] else ""))
 
     def _block(self, words: str) -> None:
+        rest = "".join(self._prefix)
         for line in (words.rstrip("\n") if self._code else words.strip()).split("\n"):
-            lead = self._prefix
+            first = rest
             if self._bullet is not None:
-                lead, self._bullet = [*self._prefix[:-1], self._bullet], None
-            self._lines.append("".join(lead) + (line if self._code else line.strip()))
+                first, self._bullet = "".join([*self._prefix[:-1], self._bullet]), None
+            self._lines.append(Line(line, first, rest, keep=self._code))
 
 
 def _named(body: Any) -> tuple[str, Any]:

@@ -193,10 +193,19 @@ class PreferencesAnswer(Struct):
 
 
 class TokenAnswer(Struct):
-    """A user's token."""
+    """A user's token; ``token_id`` is what to revoke it by."""
 
     token: str
     expires_at: datetime
+    token_id: str
+
+
+class RevokedAnswer(Struct):
+    """What was taken back: one token, or (``token_id`` null) all that were made until ``revoked_at``."""
+
+    user: str
+    token_id: str | None
+    revoked_at: datetime
 
 
 class SubscriberAnswer(Struct):
@@ -276,13 +285,14 @@ class TemplatePage(Struct):
 
 
 class PreviewAnswer(Struct):
-    """What a user would see; the members of ``content`` depend on the channel, ``missing`` are variables."""
+    """What a user would see; ``content`` depends on the channel, ``missing`` are variables, ``warnings`` sentences."""
 
     channel: str
     locale: str | None
     file: str
     content: dict[str, Any]
     missing: Sequence[str]
+    warnings: Sequence[str]
 
 
 class DeadAnswer(Struct):

@@ -137,7 +137,7 @@ def context(work: PlanWork, user: User) -> dict[str, object]:
     """What a template sees."""
     return {
         "data": _decode(work.data),
-        "user": {"id": user.id, "locale": user.locale},
+        "user": {"id": user.id, "locale": user.locale, "timezone": user.timezone},
         "notification": {"id": external("ntf", work.notification), "type": work.type},
         "actor": work.actor,
     }
