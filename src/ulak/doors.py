@@ -22,15 +22,18 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
-from ulak.edge.api.tokens import TokenRing
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
 from ulak.edge.guard import HttpGuard, SocketGuard
 from ulak.flow.receipts import Receipts
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
+from ulak.io.outbound.egress import networks
+from ulak.io.outbound.http import HttpClient
+from ulak.io.outbound.jwks import AT_ONCE, BODY_CAP
 from ulak.io.postgres import nodes
 from ulak.io.postgres.catalogs import apply
 from ulak.io.postgres.errors import EXPECTED
@@ -39,13 +42,16 @@ from ulak.io.postgres.migrate import migrate
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.reads import Reads
+from ulak.io.postgres.revocations import Revocations
+from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
+from ulak.io.tokens import Stores, Times, Tokens
 from ulak.io.valkey.hints import ValkeyHints
 from ulak.node import Node
-from ulak.settings import Settings
+from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +84,8 @@ class Doors:
         wanted = node.settings
         origins = frozenset(filter(None, (o.strip() for o in wanted.allow_origins.split(","))))
         keys = Keys(node.pool)
-        tokens = TokenRing(keys, _now, time.monotonic, os.urandom)
+        self.tokens, self._http = _tokens(node, keys)
+        node.beats(self.tokens.poll)
         receipts = Receipts(node.pool, node.hint, node.failpoints)
         self.hub = Hub(receipts, time.monotonic, time.time)
         node.hears(self.hub.hint)
@@ -86,12 +93,12 @@ class Doors:
         if wanted.valkey_url:
             self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint, self.hub.bus)
             node.hears(self.bus.hint)
-        self._api: App = Api(self._deps(keys, tokens, _Inboxes(receipts, self.hub), origins))
+        self._api: App = Api(self._deps(keys, self.tokens, _Inboxes(receipts, self.hub), origins))
         surroundings = Surroundings(time.monotonic, random.random, os.urandom)
-        self.gateway = Gateway(receipts, tokens.claims, self.hub, surroundings, GatewaySettings(origins=origins))
-        self._task: asyncio.Task[None] | None = None
+        self.gateway = Gateway(receipts, self.tokens.verify, self.hub, surroundings, GatewaySettings(origins=origins))
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def _deps(self, keys: Keys, tokens: TokenRing, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
+    def _deps(self, keys: Keys, tokens: Tokens, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
         node, pool = self._node, self._node.pool
         empty = Loaded.of(load(_EMPTY))
         return ApiDeps(
@@ -133,16 +140,18 @@ class Doors:
 
     def start(self) -> None:
         """Start what runs beside requests."""
-        self._task = asyncio.create_task(self.hub.run())
+        self._tasks = [asyncio.create_task(self.hub.run()), asyncio.create_task(self.tokens.run())]
         if self.bus is not None:
             self.hub.bus(up=False)
             self.bus.start()
 
     async def stop(self) -> None:
         """Write the acks that are left, then end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tokens.stop()
+        await self._http.aclose()
         try:
             await self.hub.flush()
         except EXPECTED as error:
@@ -154,6 +163,22 @@ class Doors:
         """Learn which nodes live."""
         if self.bus is not None:
             self.bus.nodes(await nodes.alive(self._node.pool, _ALIVE))
+
+
+def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:
+    """Who believes users' tokens on this node, and the client that fetches identity providers' keys for it."""
+    try:
+        allowed = networks(filter(None, (each.strip() for each in node.settings.allow_networks.split(","))))
+    except ValueError as error:
+        raise SettingError(f"ULAK_ALLOW_NETWORKS: {error}") from None
+
+    def issuers() -> dict[tuple[int, str], Issuer]:
+        current = node.catalogs.current.items()
+        return {(tenant, name): one for tenant, loaded in current for name, one in loaded.catalog.issuers.items()}
+
+    http = HttpClient(allowed, body_cap=BODY_CAP, connections=AT_ONCE)
+    stores = Stores(keys, Secrets(node.pool), Revocations(node.pool), issuers, http)
+    return Tokens(stores, Times(time.time, time.monotonic, os.urandom)), http
 
 
 class _Server(uvicorn.Server):

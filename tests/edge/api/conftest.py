@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -14,15 +15,17 @@ from tests.edge.api.harness import KEY, LOADED, NOW, WEAK, InboxDouble, deps
 from ulak.core.apikey import key_hash
 from ulak.core.ids import new_id
 from ulak.edge.api import Api
-from ulak.edge.api.tokens import TokenRing
 from ulak.flow.accept import Acceptor
 from ulak.io.postgres.keys import Key, Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.reads import Reads
+from ulak.io.postgres.revocations import Revocations
+from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
+from ulak.io.tokens import Stores, Times, Tokens
 
 
 @pytest.fixture
@@ -53,10 +56,16 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             topics=Topics(database),
             suppressions=Suppressions(database),
             keys=store,
-            tokens=TokenRing(store, lambda: NOW, clock, os.urandom),
+            tokens=tokens(database, store),
             inbox=InboxDouble(),
             loaded=lambda tenant: LOADED,
             monotonic=clock,
         )
     )
     await acceptor.stop()
+
+
+def tokens(database: Pool, keys: Keys) -> Tokens:
+    """Users' tokens of a node that has always just polled, without identity providers."""
+    stores = Stores(keys, Secrets(database), Revocations(database), dict, cast(Any, None))
+    return Tokens(stores, Times(time.time, lambda: 0.0, os.urandom))

@@ -14,11 +14,13 @@ from ulak.core.apikey import ENTROPY, Scope, key_hash, make_key
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
+from ulak.core.revocation import Revocation
+from ulak.core.token import Claims, TokenError
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.deps import Limits
-from ulak.edge.api.tokens import Owner, TokenRing
 from ulak.flow.accept import Accepted, AcceptRequest, Result
 from ulak.io.postgres.keys import Key
+from ulak.io.tokens import Issued, Tokens
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NTF = "ntf_" + "0" * 31 + "1"
@@ -152,16 +154,21 @@ class KeyDouble:
 
 
 class TokenDouble:
-    """``user:<tenant>:<name>`` is a token."""
+    """``user:<tenant>:<name>`` is a token, ``error:<code>`` one that is refused with this code."""
 
-    async def issue(self, tenant: int, user: str, seconds: int) -> tuple[str, datetime]:
-        del seconds
-        return f"user:{tenant}:{user}", NOW
+    async def issue(self, tenant: int, user: str, seconds: int, topics: Sequence[str] = ()) -> Issued:
+        del seconds, topics
+        return Issued(f"user:{tenant}:{user}", "tok_1", NOW)
 
-    async def verify(self, text: str) -> Owner | None:
+    async def verify(self, text: str) -> Claims:
         kind, _, rest = text.partition(":")
         tenant, _, user = rest.partition(":")
-        return Owner(int(tenant), user) if kind == "user" else None
+        if kind != "user":
+            raise TokenError(rest if kind == "error" else "token_invalid")
+        return Claims(int(tenant), user, NOW.timestamp() + 60)
+
+    async def revoke(self, tenant: int, user: str, token_id: str | None = None) -> Revocation:
+        return Revocation(1, tenant, user, token_id, NOW.timestamp(), NOW.timestamp() + 90_000)
 
 
 class InboxDouble:
@@ -207,7 +214,7 @@ def deps(**changes: Any) -> ApiDeps:
         suppressions=untouched,
         inbox=InboxDouble(),
         keys=cast(Any, keys()),
-        tokens=cast(TokenRing, TokenDouble()),
+        tokens=cast(Tokens, TokenDouble()),
         loaded=lambda tenant: LOADED,
         clock=lambda: NOW,
         monotonic=lambda: 0.0,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import re
 from datetime import timedelta
 from typing import Any, cast
@@ -16,7 +15,6 @@ from ulak.core.apikey import ENTROPY, Scope, make_key
 from ulak.edge.api.auth import KeyRing
 from ulak.edge.api.router import Route, Who
 from ulak.edge.api.table import ROUTES
-from ulak.edge.api.tokens import Owner, TokenRing
 from ulak.io.postgres.keys import Key, Keys
 
 pytestmark = pytest.mark.anyio
@@ -172,55 +170,18 @@ async def test_many_callers_share_one_question() -> None:
 # ------------------------------------------------------------------------------------------- tokens
 
 
-class TokenKeys:
-    def __init__(self) -> None:
-        self.rows: list[tuple[int, str, bytes]] = []
-
-    async def all_token_keys(self) -> list[tuple[int, str, bytes]]:
-        return self.rows
-
-    async def add_token_key(self, tenant: int, kid: str, secret: bytes, *, rotate: bool = False) -> None:
-        self.rows.insert(0, (tenant, kid, secret))
-
-
-def tokens(store: Any, clock: Clock) -> TokenRing:
-    count = iter(range(1, 100))
-    return TokenRing(store, lambda: NOW + timedelta(seconds=clock.seconds), clock, lambda n: bytes([next(count)]) * n)
-
-
-async def test_a_token_is_believed_for_its_tenant_and_time() -> None:
-    store, clock = TokenKeys(), Clock()
-    one = tokens(store, clock)
-    text, expires_at = await one.issue(4, "octocat", 60)
-    assert expires_at == NOW + timedelta(seconds=60)
-    assert await one.verify(text) == Owner(4, "octocat")
-    assert await tokens(TokenKeys(), clock).verify(text) is None
-    clock.seconds = 61
-    assert await one.verify(text) is None
-
-
-async def test_a_key_that_was_removed_ends_its_tokens() -> None:
-    store, clock = TokenKeys(), Clock()
-    one = tokens(store, clock)
-    text, _ = await one.issue(4, "octocat", 600)
-    store.rows.clear()
-    clock.seconds = 0.6
-    assert await one.verify(text) is None
-
-
-async def test_rotation_keeps_old_tokens_and_signs_with_the_new_key() -> None:
-    store, clock = TokenKeys(), Clock()
-    one = tokens(store, clock)
-    old, _ = await one.issue(4, "octocat", 600)
-    await store.add_token_key(4, "new", b"n" * 32)
-    clock.seconds = 0.6
-    new, _ = await one.issue(4, "octocat", 600)
-    assert json.loads(base64.urlsafe_b64decode(new.split(".")[0] + "=="))["kid"] == "new"
-    assert await one.verify(old) == await one.verify(new) == Owner(4, "octocat")
-
-
-async def test_a_user_id_of_a_token_is_an_id() -> None:
-    one = tokens(TokenKeys(), Clock())
-    for user in ("a\nb", "x" * 129):
-        text, _ = await one.issue(4, user, 60)
-        assert await one.verify(text) is None
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [
+        ("token_expired", 401, "token_expired"),
+        ("token_revoked", 401, "token_revoked"),
+        ("token_key", 401, "unauthorised"),
+        ("token_invalid", 401, "unauthorised"),
+        ("token_unavailable", 503, "unavailable"),
+    ],
+)
+async def test_a_user_is_told_what_would_help(code: str, status: int, told: str) -> None:
+    answer = await call(api(), "GET", "/v1/me/inbox", token=f"error:{code}")
+    refused(answer, status, told)
+    assert ("www-authenticate" in answer.headers) == (status == 401)
+    assert ("retry-after" in answer.headers) == (status == 503)

@@ -355,12 +355,62 @@ async def test_suppressions(served: Api) -> None:
     assert (await call(served, "DELETE", one)).status == 204
 
 
+# -------------------------------------------------------------------------------------- revocations
+
+
+async def test_all_tokens_of_a_user_are_taken_back_and_a_new_one_works(served: Api) -> None:
+    path, inbox = "/v1/users/ada", "/v1/me/inbox"
+    before = (await call(served, "POST", f"{path}/tokens")).json
+    others = (await call(served, "POST", "/v1/users/bob/tokens")).json
+    answer = await call(served, "POST", f"{path}/revoke")
+    assert (answer.status, answer.json["user"], answer.json["token_id"]) == (200, "ada", None)
+    assert answer.json["revoked_at"].endswith("Z")
+    after = (await call(served, "POST", f"{path}/tokens")).json
+    refused = await call(served, "GET", inbox, token=before["token"])
+    assert (refused.status, refused.json["code"]) == (401, "token_revoked")
+    for good in (after, others):
+        assert (await call(served, "GET", inbox, token=good["token"])).status == 200
+
+
+async def test_one_token_is_taken_back_by_its_id(served: Api) -> None:
+    one = (await call(served, "POST", "/v1/users/ada/tokens")).json
+    other = (await call(served, "POST", "/v1/users/ada/tokens")).json
+    body = {"token_id": one["token_id"]}
+    assert (await call(served, "POST", "/v1/users/bob/revoke", body)).status == 200  # not his: nothing happens
+    assert (await call(served, "POST", "/v1/users/ada/revoke", body, token=WEAK)).status == 200  # another tenant's ada
+    assert (await call(served, "GET", "/v1/me/inbox", token=one["token"])).status == 200
+    assert (await call(served, "POST", "/v1/users/ada/revoke", body)).json["token_id"] == one["token_id"]
+    assert (await call(served, "GET", "/v1/me/inbox", token=one["token"])).status == 401
+    assert (await call(served, "GET", "/v1/me/inbox", token=other["token"])).status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "at"),
+    [
+        ("tokens", {"topics": ["a*b"]}, 422, "$.topics[0]"),
+        ("tokens", {"topics": ["ok", ""]}, 422, "$.topics[1]"),
+        ("tokens", {"topics": ["x" * 129]}, 422, "$.topics[0]"),
+        ("tokens", {"topics": ["t"] * 51}, 422, "$.topics"),
+        ("tokens", {"ttl": 86_401}, 422, "$.ttl"),
+        ("revoke", {"token_id": ""}, 422, "$.token_id"),
+        ("revoke", {"token_id": "x" * 256}, 422, "$.token_id"),
+        ("revoke", {"token_id": "a\nb"}, 422, "$.token_id"),
+        ("revoke", {"token": "x"}, 422, "$"),
+    ],
+)
+async def test_what_tokens_can_not_carry_is_told(served: Api, path: str, body: Any, status: int, at: str) -> None:
+    answer = await call(served, "POST", f"/v1/users/ada/{path}", body)
+    assert answer.status == status
+    assert answer.json["path"].startswith(at)
+
+
 # --------------------------------------------------------------------------------------- two tenants
 
 FOREIGN = [r for r in ROUTES if "{" in r.path and r.who is Who.KEY]
 OWN_NAMES = {  # ids that callers choose: writing one makes it in the caller's own tenant
     ("PUT", "/v1/users/{user}"),
     ("POST", "/v1/users/{user}/tokens"),
+    ("POST", "/v1/users/{user}/revoke"),
     ("PUT", "/v1/topics/{topic}/subscribers/{user}"),
     ("GET", "/v1/topics/{topic}/subscribers"),
 }

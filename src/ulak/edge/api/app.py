@@ -15,8 +15,9 @@ from typing import Any
 from ulak.core import jsonsafe
 from ulak.core.apikey import allows
 from ulak.core.request import typed
+from ulak.core.token import TokenError
 from ulak.edge.api import problem
-from ulak.edge.api.auth import KeyRing, bearer, unauthorised
+from ulak.edge.api.auth import KeyRing, bearer, not_believed, unauthorised
 from ulak.edge.api.deps import ApiDeps
 from ulak.edge.api.http import (
     Disconnected,
@@ -93,10 +94,11 @@ class Api:
             return -1, ""
         token = bearer(headers.get(b"authorization"))
         if route.who is Who.USER:
-            owner = await self._deps.tokens.verify(token)
-            if owner is None:
-                raise unauthorised("the user token does not hold", "fetch a new one: POST /v1/users/{user}/tokens")
-            return owner.tenant, owner.user
+            try:
+                claims = await self._deps.tokens.verify(token)
+            except TokenError as error:
+                raise not_believed(error) from None
+            return claims.tenant, claims.user
         key = await self._ring.find(token)
         if key is None:
             raise unauthorised("the API key does not hold", "use a key that is neither mistyped, revoked nor expired")

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from ulak.core.apikey import is_key, key_hash
-from ulak.edge.api.problem import Refused, refused
+from ulak.core.token import TokenError
+from ulak.edge.api.problem import Refused, refused, unavailable
 from ulak.io.postgres.keys import Key, Keys
 
 _MOST = 10_000
@@ -75,7 +76,19 @@ def bearer(header: bytes | None) -> str:
     return header[7:].strip().decode("latin-1")
 
 
-def unauthorised(detail: str, hint: str | None = None) -> Refused:
+def not_believed(error: TokenError) -> Refused:
+    """The answer to a user token that does not hold (401), or can't be judged now (503)."""
+    if error.unavailable:
+        return unavailable("the token can't be judged now", 5.0)
+    if error.revoked:
+        return unauthorised("the user token was taken back", "log the user in again", "token_revoked")
+    hint = "fetch a new one: POST /v1/users/{user}/tokens"
+    if error.expired:
+        return unauthorised("the user token has expired", hint, "token_expired")
+    return unauthorised("the user token does not hold", hint)
+
+
+def unauthorised(detail: str, hint: str | None = None, code: str = "unauthorised") -> Refused:
     """401 with its challenge."""
-    error = refused(401, "unauthorised", detail, hint, path="Authorization")
+    error = refused(401, code, detail, hint, path="Authorization")
     return Refused(error.problem, ((b"www-authenticate", b'Bearer realm="ulak"'),))

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
-from ulak.edge.api.tokens import TokenRing
 from ulak.flow.accept import AcceptRequest, Result
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
@@ -22,6 +21,7 @@ from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
+from ulak.io.tokens import Tokens
 
 
 class Accepting(Protocol):
@@ -78,7 +78,7 @@ class ApiDeps:
     suppressions: Suppressions
     inbox: InboxStore
     keys: Keys
-    tokens: TokenRing
+    tokens: Tokens
     loaded: Callable[[int], Loaded]
     clock: Callable[[], datetime]
     monotonic: Callable[[], float]

@@ -133,6 +133,17 @@ def _users() -> Sequence[Route]:
             body=users.TokenBody,
             may_be_empty=True,
         ),
+        Route(
+            "POST",
+            f"{one}/revoke",
+            users.revoke,
+            tag,
+            "Take back a user's tokens",
+            {200: wire.RevokedAnswer},
+            write,
+            body=users.RevokeBody,
+            may_be_empty=True,
+        ),
         Route("GET", f"{one}/preferences", users.preferences, tag, "Look at a user's choices", chosen, read),
         Route(
             "PUT",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -11,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from ulak.core import jsonsafe, values
 from ulak.core.invalid import invalid
 from ulak.core.model import Channel
+from ulak.core.token import MAX_LIFE, MAX_TOKEN_ID, MAX_TOPICS, topic_pattern
 from ulak.edge.api import paging, problem, shape, wire
 from ulak.edge.api.http import Response, answer
 from ulak.edge.api.router import Call
@@ -52,9 +54,19 @@ class PreferencesBody(Struct, forbid_unknown_fields=True):
 
 
 class TokenBody(Struct, forbid_unknown_fields=True):
-    """How long the token is to hold, in seconds."""
+    """How long the token is to hold, in seconds, and what its user may subscribe to.
 
-    ttl: Annotated[int, Meta(ge=1, le=86_400)] = 3_600
+    ``topics`` are names, or beginnings of names with a ``*`` behind.
+    """
+
+    ttl: Annotated[int, Meta(ge=1, le=MAX_LIFE)] = 3_600
+    topics: Annotated[list[str], Meta(max_length=MAX_TOPICS)] = []
+
+
+class RevokeBody(Struct, forbid_unknown_fields=True):
+    """One token by its id (``jti``); without it all that were made until now."""
+
+    token_id: Annotated[str, Meta(min_length=1, max_length=MAX_TOKEN_ID)] | None = None
 
 
 _FIELDS: tuple[tuple[str, Callable[[str], str]], ...] = (
@@ -143,8 +155,25 @@ async def erase(call: Call) -> Response:
 async def token(call: Call) -> Response:
     """Make a token for a user."""
     body: TokenBody = call.body
-    text, expires_at = await call.deps.tokens.issue(call.tenant, call.params["user"], body.ttl)
-    return answer(wire.TokenAnswer(text, expires_at), 201)
+    topics = [_topic(text, f"$.topics[{index}]") for index, text in enumerate(body.topics)]
+    issued = await call.deps.tokens.issue(call.tenant, call.params["user"], body.ttl, topics)
+    return answer(wire.TokenAnswer(issued.text, issued.expires_at, issued.token_id), 201)
+
+
+def _topic(text: str, path: str) -> str:
+    try:
+        return topic_pattern(text)
+    except values.Unfit as error:
+        raise invalid(error.code, path, error.message, error.hint) from None
+
+
+async def revoke(call: Call) -> Response:
+    """Take back a user's tokens; answers after the commit."""
+    body: RevokeBody = call.body
+    if body.token_id is not None and not body.token_id.isprintable():
+        raise invalid("invalid_id", "$.token_id", "it holds a control character", "give the token's jti")
+    entry = await call.deps.tokens.revoke(call.tenant, call.params["user"], body.token_id)
+    return answer(wire.RevokedAnswer(entry.user, entry.token_id, datetime.fromtimestamp(entry.not_before, UTC)))
 
 
 # ---------------------------------------------------------------------------------------- preferences
