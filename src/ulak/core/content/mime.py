@@ -5,7 +5,7 @@ separators become one space; anything but plain printable words, and above all a
 in the text, is written as RFC 2047 encoded words of our own, so that a reader decodes back the literal text.
 Rule 2: structured values (addresses, ids, languages, list fields) are matched against a narrow grammar or
 refused with ``ContentError``; exactly one address per recipient.
-Rule 3: bodies are quoted-printable or base64, so no line of theirs can start with ``=_`` as our boundaries do.
+Rule 3: bodies are quoted-printable or base64 (``parts``), so no line of theirs can be one of our boundaries.
 Rule 4: the finished bytes are parsed again by ``check``, which shares no code with the writer of the header:
 the fields must be exactly those intended, and no encoded word may hide a control character. Some versions of
 the standard library decode such a word into a real extra field, so trust nothing that was not checked.
@@ -17,13 +17,16 @@ from __future__ import annotations
 
 import re
 from binascii import Error as Base64Error
-from binascii import a2b_base64, a2b_qp, b2a_base64, b2a_qp
+from binascii import a2b_base64, a2b_qp, b2a_base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ulak.core.content.address import normalise_email
 from ulak.core.content.email import ContentError, EmailContent
+from ulak.core.content.headers import Facts
+from ulak.core.content.headers import fields as facts_fields
+from ulak.core.content.parts import body, utf8
 
 FOLD = 78
 """Characters of a header line that is not one long word (RFC 5322 §2.1.1)."""
@@ -35,8 +38,7 @@ _PLAIN = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
 _LONG_WORD = re.compile(r"[!-~]{60}")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/^_`{|}~-]+)*\Z")
 _QUOTABLE = re.compile(r"[A-Za-z0-9!#$%&'*+/^_`{|}~.()\[\] -]+\Z")
-_TOKEN = re.compile(r"[A-Za-z0-9_=.-]{1,70}\Z")
-_MESSAGE_ID = re.compile(r"<[A-Za-z0-9._-]{1,150}@[A-Za-z0-9.-]{1,90}>\Z")
+_BOUNDARY = re.compile(r"[A-Za-z0-9_=.-]{1,66}\Z")
 _LANGUAGE = re.compile(r"[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,6}\Z")
 _STRUCTURED = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
 _FREE_FIELD = re.compile(r"(?!x-ulak-)x-[a-z0-9-]{1,60}\Z|feedback-id\Z")
@@ -48,36 +50,33 @@ _Q = [f"={byte:02X}" for byte in range(256)]
 for _byte in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/":
     _Q[_byte] = chr(_byte)
 _Q[0x20] = "_"
-_HIGH = bytes(range(0x80, 0x100))
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What makes one message of a rendered email: for whom, under which ids, when.
+    """What makes one message of a rendered email: for whom, when, and what its header tells.
 
-    ``recipient`` is one address; ``message_id`` includes its angle brackets; ``boundary`` is entropy for the
-    part boundary (letters and digits, any will do: see rule 3); ``date`` is aware.
+    ``recipient`` is one address; ``date`` is aware; ``boundary`` is entropy for the boundaries of its parts
+    (letters and digits, any will do: see rule 3).
     """
 
     recipient: str
-    message_id: str
     date: datetime
     boundary: str
-    delivery: str
-    attempt: str
+    facts: Facts
 
 
 def build(content: EmailContent, stamp: Stamp) -> bytes:
     """The complete RFC 5322 message, CRLF line ends, ASCII only; raises ``ContentError``."""
-    if _TOKEN.match(stamp.boundary) is None:
-        raise ContentError("invalid_boundary", "the boundary must be 1 to 70 letters, digits or ._-=")
+    if _BOUNDARY.match(stamp.boundary) is None:
+        raise ContentError("invalid_boundary", "the boundary must be 1 to 66 letters, digits or ._-=")
     fields = _fields(content, stamp)
-    kind, body = _body(content, f"=_{stamp.boundary}")
+    kind, octets = body(content, stamp.boundary)
     fields += kind
     head = "".join([f"{name}: {value}\r\n" for name, value in fields])
-    message = head.encode("ascii") + b"\r\n" + body
+    message = head.encode("ascii") + b"\r\n" + octets
     check(message, [name for name, _ in fields])
     return message
 
@@ -97,18 +96,18 @@ def _fields(content: EmailContent, stamp: Stamp) -> list[tuple[str, str]]:
         ("To", recipient),
         ("Subject", _text(content.subject, len("Subject: "))),
         ("Date", _date(stamp.date)),
-        ("Message-ID", _match(_MESSAGE_ID, stamp.message_id, "Message-ID")),
         ("MIME-Version", "1.0"),
     ]
     if content.reply_to is not None:
         fields.append(("Reply-To", _mailbox(content.reply_to, "Reply-To")))
     if content.language is not None:
         fields.append(("Content-Language", _match(_LANGUAGE, content.language, "Content-Language")))
-    fields.append(("Auto-Submitted", "auto-generated"))
-    fields.append(("X-Ulak-Delivery", _match(_TOKEN, stamp.delivery, "X-Ulak-Delivery")))
-    fields.append(("X-Ulak-Attempt", _match(_TOKEN, stamp.attempt, "X-Ulak-Attempt")))
-    fields += _extra(content.headers)
-    return fields
+    asked = list(_extra(content.headers))
+    named = {name.lower() for name, _ in asked}
+    # A template's word replaces ours, except about ids, which it can't name.
+    ours = [(name, value) for name, value in facts_fields(stamp.facts) if name.lower() not in named]
+    fields += [(name, _fold(value, len(name) + 2)) for name, value in ours]
+    return fields + asked
 
 
 def _extra(headers: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -175,7 +174,7 @@ def _fold(value: str, used: int) -> str:
 
 def _encoded_words(value: str, used: int) -> str:
     """RFC 2047 words of whole characters, in whichever of Q and B is shorter, one a line."""
-    data = _utf8(value)
+    data = utf8(value)
     quoted = "".join([_Q[byte] for byte in data])
     as_q = len(quoted) <= (len(data) + 2) // 3 * 4
     if as_q and len(quoted) + 12 <= min(75, FOLD - used):
@@ -200,14 +199,6 @@ def _encoded_word(data: bytes, *, as_q: bool) -> str:
     if as_q:
         return f"=?utf-8?q?{''.join([_Q[byte] for byte in data])}?="
     return f"=?utf-8?b?{b2a_base64(data, newline=False).decode('ascii')}?="
-
-
-def _utf8(text: str) -> bytes:
-    """UTF-8, with U+FFFD where a lone surrogate stood."""
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode("utf-8")
 
 
 def _split_mailbox(mailbox: str, field: str) -> tuple[str, str]:
@@ -246,43 +237,6 @@ def _with_address(phrase: str, address: str, used: int) -> str:
     last = phrase.rpartition("\r\n")[2]
     start = used if last is phrase else 0
     return f"{phrase}{' ' if start + len(last) + len(address) + 3 <= FOLD else chr(13) + chr(10) + ' '}<{address}>"
-
-
-# Bodies
-
-
-def _body(content: EmailContent, boundary: str) -> tuple[list[tuple[str, str]], bytes]:
-    """The fields that describe the content, and the content: one text part, or text and HTML alternatives."""
-    how, text = _encode_part(content.text)
-    if content.html is None:
-        return [("Content-Type", "text/plain; charset=utf-8"), ("Content-Transfer-Encoding", how)], text + b"\r\n"
-    how_html, html = _encode_part(content.html)
-    dash = f"--{boundary}".encode("ascii")
-    part = b"\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: %s\r\n\r\n"
-    body = b"".join(
-        (
-            dash, part % (b"plain", how.encode("ascii")), text,
-            b"\r\n", dash, part % (b"html", how_html.encode("ascii")), html,
-            b"\r\n", dash, b"--\r\n",
-        )
-    )  # fmt: skip
-    return [("Content-Type", f'multipart/alternative;\r\n boundary="{boundary}"')], body
-
-
-def _encode_part(text: str) -> tuple[str, bytes]:
-    """Quoted-printable or base64 of a text, whichever is smaller, with CRLF line ends."""
-    data = _utf8(text)
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    size = len(data) + data.count(b"\n")
-    base64_size = (size + 2) // 3 * 4 * 78 // 76
-    high = len(data) - len(data.translate(None, _HIGH))
-    if size + 2 * high <= base64_size:
-        quoted = b2a_qp(data, istext=True).replace(b"\n", b"\r\n")
-        if len(quoted) <= base64_size:
-            return "quoted-printable", quoted
-    flat = b2a_base64(data.replace(b"\n", b"\r\n"), newline=False)
-    return "base64", b"\r\n".join([flat[at : at + 76] for at in range(0, len(flat), 76)])
 
 
 # The check of the finished bytes

@@ -22,6 +22,7 @@ import msgspec
 
 from ulak.core.content.address import domain_of, normalise_email
 from ulak.core.content.email import ContentError, EmailContent
+from ulak.core.content.headers import Facts
 from ulak.core.content.mime import Stamp, address_of
 from ulak.core.content.mime import build as build_mime
 from ulak.core.model import Account, Channel
@@ -251,16 +252,24 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> SmtpR
     recipient = normalise_email(message.target)
     if recipient is None:
         raise ContentError("invalid_recipient", "To must be exactly one address")
-    stamp = Stamp(
-        recipient=recipient,
-        message_id=f"<{message.delivery}@{domain_of(sender)}>",
-        date=now,
-        boundary=message.delivery,
-        delivery=message.delivery,
-        attempt=message.attempt,
-    )
+    stamp = Stamp(recipient, now, message.delivery, _facts(message, domain_of(sender)))
     return_path = account.settings.get("return_path")
     return SmtpRequest(str(return_path) if return_path else sender, recipient, build_mime(content, stamp))
+
+
+def _facts(message: Message, domain: str) -> Facts:
+    """What the header of a message tells besides sender, recipient and subject."""
+    links = message.links
+    return Facts(
+        domain=domain,
+        delivery=message.delivery,
+        attempt=message.attempt,
+        type=message.type,
+        category=message.category,
+        klass=message.klass.value,
+        unsubscribe=None if links is None else links.unsubscribe,
+        mailto=None if links is None else links.mailto,
+    )
 
 
 def read(reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
