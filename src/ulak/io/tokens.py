@@ -278,7 +278,7 @@ class Tokens:
 
     def _keys_changed(self) -> None:
         """Believe nothing that other keys have shown."""
-        self._ring = token.ring(_all(self._own, self._key_sets.keys()))
+        self._ring = token.ring(_all(self._own, self._key_sets.usable()))
         self._recent.clear()
 
 

@@ -91,7 +91,7 @@ class KeySets:
                 self._sources[name] = _Source(name[0], issuer)
         self._changed()
 
-    def keys(self) -> list[TokenKey]:
+    def usable(self) -> list[TokenKey]:
         """Every key that may be used now."""
         return [key for source in self._sources.values() for key in source.token_keys()]
 
