@@ -17,7 +17,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 import uvloop
@@ -27,8 +27,10 @@ from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
+from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard, SocketGuard
 from ulak.flow.receipts import Receipts
+from ulak.io.bus import LocalBus
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
 from ulak.io.outbound.egress import networks
@@ -93,6 +95,8 @@ class Doors:
         if wanted.valkey_url:
             self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint, self.hub.bus)
             node.hears(self.bus.hint)
+        # What sockets are asked and told comes with the gateway that keeps their descriptions.
+        self._presence = Presence(cast(Any, self.hub), receipts)
         self._api: App = Api(self._deps(keys, self.tokens, _Inboxes(receipts, self.hub), origins))
         surroundings = Surroundings(time.monotonic, random.random, os.urandom)
         self.gateway = Gateway(receipts, self.tokens.verify, self.hub, surroundings, GatewaySettings(origins=origins))
@@ -109,6 +113,7 @@ class Doors:
             topics=Topics(pool),
             suppressions=Suppressions(pool),
             inbox=inboxes,
+            bus=LocalBus(self._presence),
             keys=keys,
             tokens=tokens,
             loaded=lambda tenant: node.catalogs.current.get(tenant, empty),

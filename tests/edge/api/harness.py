@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from ulak.core.apikey import ENTROPY, Scope, key_hash, make_key
+from ulak.core.connections import Answers, Question
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
@@ -19,6 +20,7 @@ from ulak.core.token import Claims, TokenError
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.deps import Limits
 from ulak.flow.accept import Accepted, AcceptRequest, Result
+from ulak.io.bus import LocalBus
 from ulak.io.postgres.keys import Key
 from ulak.io.tokens import Issued, Tokens
 
@@ -190,6 +192,25 @@ class InboxDouble:
         return self.top
 
 
+class BusDouble(LocalBus):
+    """A bus over connections of the test's choice, which may be incomplete."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Any, self))
+        self.answers = Answers(0, (), complete=True)
+        self.asked: list[Question] = []
+        self.said: list[tuple[int, str | None, Any]] = []
+        self.everywhere = True
+
+    def publish(self, tenant: int, topic: str | None, text: str) -> bool:
+        self.said.append((tenant, topic, json.loads(text)))
+        return self.everywhere
+
+    async def ask(self, question: Question, seconds: float) -> Answers:
+        self.asked.append(question)
+        return self.answers
+
+
 async def _ready() -> str | None:
     return None
 
@@ -213,6 +234,7 @@ def deps(**changes: Any) -> ApiDeps:
         topics=untouched,
         suppressions=untouched,
         inbox=InboxDouble(),
+        bus=BusDouble(),
         keys=cast(Any, keys()),
         tokens=cast(Tokens, TokenDouble()),
         loaded=lambda tenant: LOADED,

@@ -15,6 +15,7 @@ from uuid import UUID
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.flow.accept import AcceptRequest, Result
+from ulak.io.bus import Bus
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.reads import Reads
@@ -77,6 +78,7 @@ class ApiDeps:
     topics: Topics
     suppressions: Suppressions
     inbox: InboxStore
+    bus: Bus
     keys: Keys
     tokens: Tokens
     loaded: Callable[[int], Loaded]

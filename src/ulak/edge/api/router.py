@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 
-from ulak.core import apikey, ids, values
+from ulak.core import apikey, connections, ids, values
 from ulak.core.invalid import Invalid, invalid
 from ulak.core.model import Channel
 from ulak.edge.api.deps import ApiDeps
@@ -113,6 +113,12 @@ def _channel(text: str) -> str:
     return text
 
 
+def _connection(text: str) -> str:
+    if connections.boot_of(text) is None:
+        raise not_found("connection")
+    return text
+
+
 _CHANNELS = tuple(channel.value for channel in Channel)
 
 
@@ -140,6 +146,11 @@ PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str, Mapping[str, Any]]] = 
         _value("topic", values.identifier),
         "name of the topic",
         {"type": "string", "minLength": 1, "maxLength": values.MAX_ID},
+    ),
+    "connection": (
+        _connection,
+        "id of an open connection",
+        {"type": "string", "pattern": "^con_[0-9a-f]{24}$"},
     ),
     "channel": (_value("channel", _channel), "a channel", {"type": "string", "enum": list(_CHANNELS)}),
     "address": (

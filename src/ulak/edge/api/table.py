@@ -13,8 +13,10 @@ from ulak.core import request_body
 from ulak.core.apikey import Scope
 from ulak.edge.api import (
     catalog,
+    connections,
     dead,
     deliveries,
+    ephemeral,
     me,
     meta,
     notifications,
@@ -233,6 +235,42 @@ def _lists() -> Sequence[Route]:
     )
 
 
+def _connections() -> Sequence[Route]:
+    tag, some = "connections", "/v1/connections"
+    read, write, send = Scope.CONNECTIONS_READ, Scope.CONNECTIONS_WRITE, Scope.SOCKETS_SEND
+    told: dict[int, Any] = {202: wire.PublishAnswer}
+    closed: dict[int, Any] = {200: wire.ClosedAnswer}
+    body, user = ephemeral.EphemeralBody, "/v1/users/{user}"
+    return (
+        Route(
+            "GET",
+            some,
+            connections.listed,
+            tag,
+            "List open connections",
+            {200: wire.ConnectionList},
+            read,
+            query=connections.ConnectionQuery,
+        ),
+        Route("DELETE", some + "/{connection}", connections.close, tag, "Close a connection", closed, write),
+        Route("DELETE", f"{user}/connections", connections.close_all, tag, "Close a user's connections", closed, write),
+        Route(
+            "GET", f"{user}/presence", connections.presence, tag, "Is a user here?", {200: wire.PresenceAnswer}, read
+        ),
+        Route(
+            "POST",
+            "/v1/topics/{topic}/publish",
+            ephemeral.publish,
+            "sockets",
+            "Tell a topic's listeners",
+            told,
+            send,
+            body=body,
+        ),
+        Route("POST", "/v1/sockets/broadcast", ephemeral.broadcast, "sockets", "Tell everybody", told, send, body=body),
+    )
+
+
 def _operations() -> Sequence[Route]:
     read = Scope.CATALOG_READ
     return (
@@ -291,6 +329,7 @@ CALLS: Sequence[Route] = (
     *_deliveries(),
     *_users(),
     *_lists(),
+    *_connections(),
     *_operations(),
     *_me(),
     *meta.WATCH,

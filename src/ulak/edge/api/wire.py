@@ -222,6 +222,63 @@ class SubscriberPage(Struct):
     next: str | None
 
 
+class ConnectionAnswer(Struct):
+    """One open connection.
+
+    ``transport`` is ``socket`` or ``sse``; ``active`` says that somebody looks at the device, ``last_seen`` when it
+    last answered a ping; ``meta`` is what the client said of itself.
+    """
+
+    id: str
+    user: str
+    transport: str
+    connected_at: datetime
+    last_seen: datetime
+    active: bool
+    device: str | None
+    user_agent: str | None
+    address: str | None
+    topics: Sequence[str]
+    meta: dict[str, Any]
+    expires_at: datetime | None
+
+
+class ConnectionList(Struct):
+    """Open connections; ``total`` counts those that are not shown, too. Not ``complete``: a node did not answer."""
+
+    items: Sequence[ConnectionAnswer]
+    total: int
+    complete: bool
+
+
+class PresenceAnswer(Struct):
+    """Whether a user is connected now.
+
+    Not ``complete``: a node did not answer, so he may be connected there.
+    """
+
+    present: bool
+    active: bool
+    connections: int
+    devices: Sequence[str]
+    last_seen: datetime | None
+    complete: bool
+
+
+class ClosedAnswer(Struct):
+    """How many connections were closed. Not ``complete``: a node did not answer, so some may be open there."""
+
+    closed: int
+    complete: bool
+
+
+class PublishAnswer(Struct):
+    """The message is on its way. Not ``complete``: other nodes can't be reached, so only this one's clients get it."""
+
+    at: datetime
+    complete: bool
+
+
 class SuppressionAnswer(Struct):
     """An address that must not be written to."""
 

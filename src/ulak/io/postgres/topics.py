@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ulak.io.postgres.pool import Pool, Row
 from ulak.io.postgres.queries import load
 
@@ -24,3 +26,10 @@ class Topics:
     async def subscribers(self, tenant: int, topic: str, after: str, limit: int) -> list[Row]:
         """Members by user id, above ``after``."""
         return await self._pool.fetch(self._sql.subscribers, tenant, topic, after, limit)
+
+    async def subscribed(self, asked: Collection[tuple[int, str, str]]) -> set[tuple[int, str, str]]:
+        """Of (tenant, user, topic): those where the user is a member now."""
+        if not asked:
+            return set()
+        rows = await self._pool.fetch(self._sql.subscribed, *map(list, zip(*asked, strict=True)))
+        return {(row["tenant"], row["user_id"], row["topic"]) for row in rows}

@@ -18,3 +18,10 @@ FROM subscriptions
 WHERE tenant = $1::int AND topic = $2::text AND user_id > $3::text AND removed_at IS NULL
 ORDER BY user_id
 LIMIT $4::int;
+
+-- name: subscribed
+-- Of (tenant, user, topic): those where the user is a member now. For sockets that want to listen, many at once.
+SELECT s.tenant, s.user_id, s.topic
+FROM unnest($1::int[], $2::text[], $3::text[]) AS q (tenant, user_id, topic)
+JOIN subscriptions s ON s.tenant = q.tenant AND s.topic = q.topic AND s.user_id = q.user_id
+WHERE s.removed_at IS NULL;
