@@ -141,7 +141,7 @@ class Presence:
         if question.close:
             return self._close(question)
         members = self._meant(question)
-        found = tuple(member.describe() for member in islice(members, min(question.limit, _MOST)))
+        found = tuple(member.describe() for member in islice(members, max(0, min(question.limit, _MOST))))
         return Reply(len(found) + sum(1 for _ in members), found)
 
     def _close(self, question: Question) -> Reply:
