@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import default
 
+import msgspec
 import pytest
 
 from ulak.core.model import Account, Channel
@@ -14,6 +16,7 @@ from ulak.providers.contract import (
     ContentError,
     EmailContent,
     HttpReply,
+    Links,
     Lost,
     Message,
     NoContent,
@@ -189,3 +192,35 @@ def test_usable_settings() -> None:
     smtp.check({"host": "mx.example.com", "port": 587, "username": "u", "password_env": "P", "hello": "[127.0.0.1]"})
     smtp.check({"host": "127.0.0.1", "tls": "none", "username": "u", "password": "p", "idle": 2.5})
     smtp.check({"host": "localhost", "tls": "none", "username": "u", "password": "p"})
+
+
+ED25519 = "nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A="
+DKIM = {"host": "mx.example.com", "dkim_domain": "example.com", "dkim_selector": "mail", "dkim_key": ED25519}
+
+
+def test_an_account_with_a_key_signs_what_it_sends() -> None:
+    smtp.check(DKIM)
+    links = Links("https://example.com/u/t")
+    sent = smtp.build([msgspec.structs.replace(MESSAGE, links=links)], replace(ACCOUNT, settings=DKIM), NOW).message
+    plain = smtp.build([msgspec.structs.replace(MESSAGE, links=links)], ACCOUNT, NOW).message
+    assert sent.startswith(b"DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;")
+    assert sent.endswith(plain)
+    assert message_from_bytes(sent, policy=default)["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"dkim_domain": "example.com"}, "goes together"),
+        ({"dkim_selector": "mail", "dkim_key_env": "KEY"}, "goes together"),
+        ({"dkim_domain": "example.com", "dkim_selector": "mail", "dkim_key": "no key!"}, "dkim_key: must be"),
+        ({"dkim_domain": "nowhere", "dkim_selector": "mail", "dkim_key": "KEY"}, "dkim_domain: must be"),
+    ],
+)
+def test_settings_of_signatures_are_checked(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        smtp.check({"host": "mx.example.com", **settings})
+
+
+def test_the_name_of_a_variable_stands_for_the_key_until_it_is_read() -> None:
+    smtp.check({**DKIM, "dkim_key": "OCTO_DKIM_KEY"})

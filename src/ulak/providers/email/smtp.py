@@ -27,6 +27,7 @@ from ulak.core.content.mime import Stamp, address_of
 from ulak.core.content.mime import build as build_mime
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Blame, Kind, Outcome, accepted, outcome
+from ulak.core.sign import dkim
 from ulak.providers.contract import (
     Capabilities,
     Lost,
@@ -57,6 +58,10 @@ KEYS: Mapping[str, type | tuple[type, ...]] = {
     "connect_timeout": (int, float),
     "max_messages": int,
     "idle": (int, float),
+    "dkim_domain": str,
+    "dkim_selector": str,
+    "dkim_key": str,
+    "dkim_key_env": str,
 }
 """The settings of an account and their types; ``docs/how-to/email-smtp.md`` explains each."""
 
@@ -190,6 +195,7 @@ UNREADABLE = (
 )  # fmt: skip
 """What is left when no row of ``OUTCOMES`` fits: failures all."""
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}\Z")
 _STATUS = re.compile(r"\s*([245])\.([0-9]{1,3})\.([0-9]{1,3})(?=\s|\Z)")
 _QUEUED = re.compile(r"(?:queued as|queued mail for delivery|\bid[= ])\s*<?([A-Za-z0-9._@-]{4,100})", re.IGNORECASE)
 _ADDRESS = re.compile(r"[^\s<>]+@[^\s<>]+")
@@ -210,6 +216,7 @@ def check(settings: Mapping[str, object]) -> None:
     if settings.get("tls", "starttls") not in {"starttls", "tls", "none"}:
         raise ValueError('tls: must be "starttls", "tls" or "none"')
     _check_credentials(settings, str(host))
+    _check_dkim(settings)
     return_path = settings.get("return_path")
     if return_path is not None and normalise_email(str(return_path)) is None:
         raise ValueError("return_path: must be one address")
@@ -235,6 +242,20 @@ def _check_credentials(settings: Mapping[str, object], host: str) -> None:
         raise ValueError('tls: "none" would send the password in the clear; use "starttls" or "tls"')
 
 
+def _check_dkim(settings: Mapping[str, object]) -> None:
+    wanted = [key in settings for key in ("dkim_domain", "dkim_selector")]
+    wanted.append("dkim_key" in settings or "dkim_key_env" in settings)
+    if not any(wanted):
+        return
+    if not all(wanted):
+        raise ValueError("dkim_domain: goes together with dkim_selector and dkim_key_env")
+    domain, selector, key = (str(settings.get(name, "")) for name in ("dkim_domain", "dkim_selector", "dkim_key"))
+    dkim.check(domain, selector)
+    # Before a node reads its environment, the name of the variable stands for the key.
+    if key and _VARIABLE.match(key) is None:
+        dkim.load(domain, selector, key)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -254,7 +275,11 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> SmtpR
         raise ContentError("invalid_recipient", "To must be exactly one address")
     stamp = Stamp(recipient, now, message.delivery, _facts(message, domain_of(sender)))
     return_path = account.settings.get("return_path")
-    return SmtpRequest(str(return_path) if return_path else sender, recipient, build_mime(content, stamp))
+    mime = build_mime(content, stamp)
+    if "dkim_key" in account.settings:
+        named = (str(account.settings[key]) for key in ("dkim_domain", "dkim_selector", "dkim_key"))
+        mime = dkim.load(*named).sign(mime, now) + mime
+    return SmtpRequest(str(return_path) if return_path else sender, recipient, mime)
 
 
 def _facts(message: Message, domain: str) -> Facts:
