@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +18,6 @@ from bench.gateway_client import SERVER_CORE, Client, client, core
 from bench.gateway_servers import MARK, Running, by_lines, process, taken
 
 PATH, SUBPROTOCOL, READY = "/v1/socket", "ulak.v1", '"welcome"'
-ROOMY: Mapping[str, str] = {}
-"""Limits that 10,000 clients of one machine would meet, raised; all are on."""
-
 TEXT = "x" * 104
 
 
@@ -28,7 +25,7 @@ TEXT = "x" * 104
 async def node(url: str, roles: str) -> AsyncIterator[tuple[stack.Running, Running]]:
     """A node on the servers' core, told to send by its API."""
     with core(SERVER_CORE):
-        started = stack.node(url, roles, environment=ROOMY)
+        started = stack.node(url, roles)
         at = await started.__aenter__()
     try:
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {at.key}"}) as session:
@@ -86,7 +83,7 @@ async def alone(at: Server, sockets: int) -> AsyncIterator[tuple[Running, list[s
     """The doors of a node whose inboxes are in memory, told by lines to say that one of ``sockets`` users has news."""
     async with (
         at.database() as url,
-        process(sys.executable, "-m", "bench.gateway_alone", url, str(sockets), environment=stack.clean(ROOMY)) as (
+        process(sys.executable, "-m", "bench.gateway_alone", url, str(sockets), environment=stack.clean({})) as (
             server,
             said,
         ),

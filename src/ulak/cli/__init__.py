@@ -33,7 +33,7 @@ COMMANDS: Mapping[str, Entry] = {
     "apply": Entry("ulak.cli.apply:command", "Check a project folder and put its types and templates to use."),
     "migrate": Entry("ulak.cli.migrate:command", "Bring the database's schema up to date."),
     "doctor": Entry("ulak.cli.doctor:command", "Look for what is wrong with this installation."),
-    "bench": Entry("ulak.cli.bench:command", "Measure accept, queue, pipeline or gateway beside peers."),
+    "bench": Entry("ulak.cli.bench:command", "Measure accept, queue, pipeline, gateway or a storm."),
     "openapi": Entry("ulak.cli.openapi:command", "Print the HTTP API's description."),
     "keys": Entry("ulak.cli.keys:command", "Make, list and revoke API keys."),
     "sandbox": Entry("ulak.cli.sandbox:command", "Run the fake vendors on loopback."),

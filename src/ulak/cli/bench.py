@@ -15,10 +15,10 @@ import click
 
 from ulak.cli.common import plainly
 
-NAMES = ("accept", "queue", "pipeline", "gateway")
+NAMES = ("accept", "queue", "pipeline", "gateway", "storm")
 
 
-@click.command(help="Measure one part beside a peer in the same run.")
+@click.command(help="Measure one part, beside peers in the same run.")
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 99), help="Medians of how many.")
 @click.option("--quick", is_flag=True, help="A tenth of the work, to try it out.")

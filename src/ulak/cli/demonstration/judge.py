@@ -113,7 +113,7 @@ def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind
         faults += _settled(row, seen)
     faults += _mails(copies, rows)
     for log in evidence.sockets:
-        faults += _revisions(log)
+        faults += revisions(log)
     duplicates = sum(len(mails) - 1 for mails in copies.values())
     unknown = sum(_unknowns(row.delivery) > 0 for row in rows)
     if duplicates > unknown:
@@ -287,7 +287,7 @@ def _mail(mail: Mail, row: _Row) -> Iterator[Fault]:
         yield Fault(False, row.name, f"arrived as {mail.attempt or 'no attempt'}, which its timeline does not hold")
 
 
-def _revisions(log: SocketLog) -> Iterator[Fault]:
+def revisions(log: SocketLog) -> Iterator[Fault]:
     """A user's frames form one chain of revisions over all connections: no hole, nothing twice."""
     at = 0
     seen: set[tuple[str, int]] = set()
