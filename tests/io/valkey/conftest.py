@@ -22,7 +22,7 @@ from ulak.io.embedded import valkey
 from ulak.io.valkey.bus import ValkeyBus
 from ulak.io.valkey.link import Pace
 
-QUICK = Pace(beat=0.05, deaf=0.6, pause=0.05, lease=1)
+QUICK = Pace(beat=0.05, deaf=0.6, pause=0.05, lease=1, gather=0.001)
 """Beats that let a test see a death or a flush soon."""
 
 

@@ -232,6 +232,7 @@ class ValkeyBus:
                 await self._to_keep.wait()
         except TimeoutError:
             return
+        await asyncio.sleep(self._pace.gather)
         self._to_keep.clear()
 
     # ------------------------------------------------------------------------------------ listen

@@ -22,7 +22,9 @@ class Pace:
     """How often and how long, in seconds.
 
     ``beat``: between two beats; ``deaf``: until a silent bus counts as down; ``pause``: after an error;
-    ``lease``, ``entry``: life of a node's lease and of a place's entry; ``walk``: to renew every entry once.
+    ``lease``, ``entry``: life of a node's lease and of a place's entry; ``walk``: to renew every entry once;
+    ``gather``: before places are entered, so that a storm of connections is a few commands. What is said of a user
+    meanwhile is found by comparing his revision afterwards.
     """
 
     beat: float = 1.0
@@ -31,6 +33,7 @@ class Pace:
     lease: int = 6
     entry: int = 7_200
     walk: float = 1_800.0
+    gather: float = 0.005
 
 
 def open_client(url: str, patience: float) -> Redis:
