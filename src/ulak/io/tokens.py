@@ -36,6 +36,7 @@ KEEP_TICKET_SECRETS = 2.0 * ticket.MAX_LIFE
 SETTLE = 5.0
 """Seconds for which a new ticket secret signs nothing, so that every node knows it before it meets a ticket of it."""
 _KEYS_PAUSE = 0.25
+"""Seconds between two readings of our own keys for the sake of tokens with key ids that are not known."""
 _STEP = 1.0
 _UPKEEP = 600.0
 
@@ -92,6 +93,7 @@ class Tokens:
         self._polled_at = float("-inf")
         self._keys_at = float("-inf")
         self._reading = asyncio.Lock()
+        self._learning = asyncio.Lock()
         self._heard: list[Heard] = []
 
     # ---------------------------------------------------------------------------------- believing
@@ -161,10 +163,14 @@ class Tokens:
         """A key is not known: read its issuer's again, unless that was just done."""
         if issuer != OWN:
             return await self._key_sets.unknown(issuer)
-        if self._times.monotonic() - self._keys_at < _KEYS_PAUSE:
-            return False
-        async with self._reading:
-            await self._read_keys()
+        asked_at = self._times.monotonic()
+        async with self._learning:
+            if self._keys_at > asked_at:
+                return True  # for another caller, and after this one came
+            # A key may have been made a moment ago, so nobody is refused by what was read before he came.
+            await asyncio.sleep(max(0.0, self._keys_at + _KEYS_PAUSE - self._times.monotonic()))
+            async with self._reading:
+                await self._read_keys()
         return True
 
     # ------------------------------------------------------------------------------------- making
@@ -252,8 +258,8 @@ class Tokens:
             heard(entries)
 
     async def _read_keys(self) -> None:
-        rows = await self._stores.keys.all_token_keys()
         self._keys_at = self._times.monotonic()
+        rows = await self._stores.keys.all_token_keys()
         own = [TokenKey(tenant, kid, secret) for tenant, kid, secret in rows]
         if own != self._own:
             self._own = own
