@@ -100,7 +100,8 @@ class User(msgspec.Struct, frozen=True, gc=False):
 class Account:
     """One set of credentials and limits of a provider (an ``[accounts.NAME]`` table).
 
-    ``settings`` are the provider's own keys, already checked by it. Timeouts are seconds.
+    ``settings`` are the provider's own keys, already checked by it. Timeouts are seconds. Of a channel's
+    accounts those of the lowest ``priority`` send first, each its share by ``weight`` (``core/failover``).
     """
 
     name: str
@@ -110,6 +111,8 @@ class Account:
     timeout: float = 30.0
     reconcile_after: float = 60.0
     settings: Mapping[str, object] = field(default_factory=dict)
+    priority: int = 1
+    weight: float = 1.0
 
     @property
     def bulkhead(self) -> str:
