@@ -75,6 +75,7 @@ class _Inboxes:
     def __init__(self, receipts: Receipts, hub: Hub) -> None:
         self.page = receipts.page
         self.change = receipts.change
+        self.acked = receipts.acked
         self.wait = hub.wait
 
 

@@ -21,6 +21,7 @@ from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.deps import Limits
 from ulak.flow.accept import Accepted, AcceptRequest, Result
 from ulak.io.bus import LocalBus
+from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Key
 from ulak.io.tokens import Issued, Tokens
 
@@ -179,6 +180,7 @@ class InboxDouble:
     def __init__(self) -> None:
         self.done: list[tuple[Op, Sequence[UUID], int | None]] = []
         self.waited: list[float] = []
+        self.held: list[Ack] = []
         self.top = 7
 
     async def page(self, tenant: int, user: str, since: int, limit: int) -> Page:
@@ -190,6 +192,10 @@ class InboxDouble:
     async def change(self, tenant: int, user: str, op: Op, ids: Sequence[UUID], up_to: int | None) -> int:
         self.done.append((op, ids, up_to))
         return self.top
+
+    async def acked(self, acks: Sequence[Ack]) -> int:
+        self.held += acks
+        return len(acks)
 
 
 class BusDouble(LocalBus):

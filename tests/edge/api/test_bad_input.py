@@ -15,6 +15,7 @@ from tests.edge.api.harness import DLV, KEY, NTF, Accepts, Answer, InboxDouble, 
 from ulak.edge.api.http import MAX_BODY
 from ulak.flow.accept import Accepted, Conflict, Rejected
 from ulak.io.postgres.errors import Unavailable
+from ulak.io.postgres.inbox import Ack
 
 pytestmark = pytest.mark.anyio
 
@@ -147,6 +148,9 @@ OWN: list[tuple[str, str, Any, int, str, str]] = [
     ("GET", "/v1/me/inbox?since=-1", None, 422, "invalid_parameter", "?since"),
     ("GET", "/v1/me/inbox?since=9223372036854775808", None, 422, "invalid_parameter", "?since"),
     ("PATCH", "/v1/me/inbox", {}, 422, "missing_field", "$"),
+    ("PATCH", "/v1/me/inbox", {"delivered": {}}, 422, "missing_field", "$.delivered.up_to"),
+    ("PATCH", "/v1/me/inbox", {"delivered": {"up_to": -1}}, 422, "invalid_field", "$.delivered.up_to"),
+    ("GET", "/v1/me/inbox/stream?since=-1", None, 422, "invalid_parameter", "?since"),
     ("PATCH", "/v1/me/inbox", {"seen": ["x"]}, 422, "invalid_id", "$.seen[0]"),
     ("PATCH", "/v1/me/inbox", {"seen": []}, 422, "invalid_field", "$.seen"),
     ("PATCH", "/v1/me/inbox", {"read": [DLV], "seen": [NTF]}, 422, "invalid_id", "$.seen[0]"),
@@ -415,6 +419,9 @@ async def test_the_own_inbox() -> None:
     answer = await call(app, "PATCH", "/v1/me/inbox", {"seen": {"up_to": 6}, "archive": [DLV]}, token=USER)
     assert answer.status == 200
     assert [(op.value, len(ids), up_to) for op, ids, up_to in inbox.done] == [("seen", 0, 6), ("archive", 1, None)]
+    arrived = {"delivered": {"after": 3, "up_to": 6, "active": True}}
+    assert (await call(app, "PATCH", "/v1/me/inbox", arrived, token=USER)).status == 200
+    assert inbox.held == [Ack(0, "octocat", 3, 6, active=True)]
 
 
 async def test_the_doubles_notice_a_touch() -> None:

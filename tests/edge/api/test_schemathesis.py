@@ -62,7 +62,8 @@ def described() -> dict[str, Any]:
     return document
 
 
-schema = schemathesis.openapi.from_dict(described())
+# A stream is the gateway's to answer: its bad input is in the gateway's tests.
+schema = schemathesis.openapi.from_dict(described()).exclude(path="/v1/me/inbox/stream")
 schema.config.update(base_url="http://door")
 schema.config.generation.update(modes=[GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 

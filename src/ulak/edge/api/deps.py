@@ -16,6 +16,7 @@ from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.flow.accept import AcceptRequest, Result
 from ulak.io.bus import Bus
+from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.reads import Reads
@@ -50,6 +51,10 @@ class InboxStore(Protocol):
 
     async def change(self, tenant: int, user: str, op: Op, ids: Sequence[UUID], up_to: int | None) -> int:
         """Mark items by id, or all up to a revision; returns the revision before the change."""
+        ...
+
+    async def acked(self, acks: Sequence[Ack]) -> int:
+        """Write what arrived on devices; returns of how many items that was news."""
         ...
 
 

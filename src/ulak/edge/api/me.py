@@ -14,8 +14,10 @@ from ulak.core.inbox import Op, Page, full_text, must_restart
 from ulak.core.invalid import invalid
 from ulak.edge.api import shape
 from ulak.edge.api.http import Response, answer
+from ulak.edge.api.problem import unavailable
 from ulak.edge.api.router import Call
 from ulak.edge.api.users import choices
+from ulak.io.postgres.inbox import Ack
 
 _MOST = 2**63 - 1
 _CHANGED = 500
@@ -32,15 +34,35 @@ class InboxQuery(Struct, forbid_unknown_fields=True, frozen=True):
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
 
 
+class StreamQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """From where to go on, unless the header ``Last-Event-ID`` says so; ``topics`` is a JSON list of names."""
+
+    since: _Revision | None = None
+    epoch: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    topics: str | None = None
+
+
 class UpTo(Struct, forbid_unknown_fields=True):
     """All items up to a revision."""
 
     up_to: _Revision
 
 
-class InboxBody(Struct, forbid_unknown_fields=True):
-    """What the user did, with items by id or with all up to a revision."""
+class Delivered(Struct, forbid_unknown_fields=True):
+    """What has arrived on this device: all with revisions after ``after`` and up to ``up_to``.
 
+    ``active`` says that somebody looks at the device; only then does it count for ``unless = "delivered"``.
+    """
+
+    up_to: _Revision
+    after: _Revision = 0
+    active: bool = False
+
+
+class InboxBody(Struct, forbid_unknown_fields=True):
+    """What the user did, with items by id or with all up to a revision, and what arrived."""
+
+    delivered: Delivered | None = None
     seen: _Ids | UpTo | None = None
     read: _Ids | UpTo | None = None
     archive: _Ids | UpTo | None = None
@@ -66,15 +88,28 @@ async def _from_the_start(call: Call, limit: int) -> Response:
     return _page(await call.deps.inbox.page(call.tenant, call.user, 0, limit), reset=True)
 
 
+async def stream(call: Call) -> Response:
+    """The objects of the socket `ulak.v1` as server-sent events, until a last event `close` that says why.
+
+    Events of `items` and `changed` have the id `<epoch>:<revision>`, from which `Last-Event-ID` goes on.
+    """
+    del call
+    raise unavailable("this node has no gateway", 5.0)  # where it has one, that answers (see `doors`)
+
+
 async def change_inbox(call: Call) -> Response:
-    """Mark items as seen or read, or put them away; answers what changed."""
+    """Mark items as seen or read, put them away, or say that they arrived; answers what changed."""
     body: InboxBody = call.body
     wanted = [(op, given) for op, given in zip(Op, (body.seen, body.read, body.archive), strict=True) if given]
-    if not wanted:
-        raise invalid("missing_field", "$", "expected one of seen, read and archive")
+    arrived = body.delivered
+    if not wanted and arrived is None:
+        raise invalid("missing_field", "$", "expected one of delivered, seen, read and archive")
     checked = [(op, *_items(op, given)) for op, given in wanted]
+    if arrived is not None:
+        await call.deps.inbox.acked([Ack(call.tenant, call.user, arrived.after, arrived.up_to, arrived.active)])
     before = [await call.deps.inbox.change(call.tenant, call.user, op, ids, up_to) for op, ids, up_to in checked]
-    return _page(await call.deps.inbox.page(call.tenant, call.user, min(before), _CHANGED), reset=False)
+    since = min(before, default=arrived.up_to if arrived is not None else 0)
+    return _page(await call.deps.inbox.page(call.tenant, call.user, since, _CHANGED), reset=False)
 
 
 def _items(op: Op, wanted: Sequence[str] | UpTo) -> tuple[Sequence[UUID], int | None]:

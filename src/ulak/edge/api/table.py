@@ -318,6 +318,17 @@ def _me() -> Sequence[Route]:
     return (
         Route("GET", inbox, me.inbox, tag, "Read or await the own inbox", page, who=user, query=me.InboxQuery),
         Route("PATCH", inbox, me.change_inbox, tag, "Mark own items", page, who=user, body=me.InboxBody),
+        Route(
+            "GET",
+            f"{inbox}/stream",
+            me.stream,
+            tag,
+            "Stream the own inbox",
+            {200: str},
+            who=user,
+            query=me.StreamQuery,
+            media="text/event-stream",
+        ),
         Route("GET", own, me.preferences, tag, "Look at the own choices", chosen, who=user),
         Route("PUT", own, me.put_preferences, tag, "Replace the own choices", chosen, who=user, body=body),
         Route("PATCH", own, me.patch_preferences, tag, "Change some of the own choices", chosen, who=user, body=body),
