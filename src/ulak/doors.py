@@ -22,13 +22,14 @@ from typing import Any, cast
 import uvicorn
 import uvloop
 
+from ulak.core.handshake import Networks
 from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
-from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Surroundings
+from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings
 from ulak.edge.gateway.presence import Presence
-from ulak.edge.guard import HttpGuard, SocketGuard
+from ulak.edge.guard import HttpGuard
 from ulak.flow.receipts import Receipts
 from ulak.io.bus import LocalBus
 from ulak.io.embedded.errors import EmbeddedError
@@ -99,8 +100,11 @@ class Doors:
         # What sockets are asked and told comes with the gateway that keeps their descriptions.
         self._presence = Presence(cast(Any, self.hub), receipts)
         self._api: App = Api(self._deps(keys, self.tokens, _Inboxes(receipts, self.hub), origins))
-        surroundings = Surroundings(time.monotonic, random.random, os.urandom)
-        self.gateway = Gateway(receipts, self.tokens.verify, self.hub, surroundings, GatewaySettings(origins=origins))
+        rights = Rights(self.tokens.verify, self.tokens.redeem, self.tokens.ticket)
+        surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
+        self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
+        self.tokens.listen(self.hub.revoke)
+        node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
 
     def _deps(self, keys: Keys, tokens: Tokens, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
@@ -127,17 +131,12 @@ class Doors:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand each connection to its door."""
-        roles = self._node.settings.role_set
-        if scope["type"] == "http":
-            await self._api(scope, receive, send)
-        elif "gateway" in roles and scope["path"] == "/v1/socket":
-            await self.gateway(scope, receive, send)
-        else:
-            await receive()
-            await send({"type": "websocket.close", "code": 4404, "reason": "the socket is at /v1/socket"})
+        """Hand each request to its door; sockets come to ``gateway.socket`` by themselves."""
+        await self._api(scope, receive, send)
 
     async def _ready(self) -> str | None:
+        if self.gateway.draining:
+            return "the node is stopping"
         try:
             await self._node.pool.fetchval("SELECT 1")
         except EXPECTED as error:
@@ -286,16 +285,31 @@ async def _upkeep(doors: Doors, owned: RunningPostgres | None) -> None:
             log.warning("which nodes live can't be read: %s", type(error).__name__)
 
 
+def _bounds(wanted: Settings, origins: frozenset[str]) -> GatewaySettings:
+    try:
+        proxies = Networks(wanted.trusted_proxies)
+    except ValueError as error:
+        raise SettingError(f"ULAK_TRUSTED_PROXIES: {error}") from None
+    return GatewaySettings(
+        origins=origins,
+        room=Room(
+            sockets=wanted.sockets,
+            per_second=wanted.sockets_per_second,
+            address_sockets=wanted.sockets_per_address,
+            address_per_second=wanted.sockets_per_address_per_second,
+        ),
+        per_user=wanted.sockets_per_user,
+        proxies=proxies,
+        serves="gateway" in wanted.role_set,
+    )
+
+
 def _config(doors: Doors, wanted: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         doors,
         loop="none",
         http=HttpGuard,
-        ws=SocketGuard,
-        ws_max_size=16_384,
-        ws_ping_interval=25.0,
-        ws_ping_timeout=8.0,
-        ws_per_message_deflate=False,
+        ws=cast(Any, doors.gateway.socket),  # called like the class that uvicorn expects
         lifespan="off",
         access_log=False,
         log_config=None,

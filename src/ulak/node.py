@@ -123,6 +123,7 @@ class Node:
             failpoints=self.failpoints,
         )
         self._hint_to: list[Hears] = []
+        self._counts: list[Callable[[], dict[str, float]]] = []
         self._beat_to: list[Beats] = []
 
     # ------------------------------------------------------------------------------------- life
@@ -179,6 +180,10 @@ class Node:
         """Say that inboxes changed."""
         for listener in self._hint_to:
             listener(news)
+
+    def gauges(self, read: Callable[[], dict[str, float]]) -> None:
+        """Tell these among the node's metrics."""
+        self._counts.append(read)
 
     def beats(self, listener: Beats) -> None:
         """Tell this listener at each heartbeat what others may have changed."""
@@ -278,4 +283,5 @@ class Node:
             "outcomes_fenced": self.finisher.fenced,
             "calls_unknown_after_crash": self.keeper.unknown,
             "plan_work_handed": self.planner.handed,
+            **{name: value for read in self._counts for name, value in read().items()},
         }

@@ -44,6 +44,12 @@ class Settings:
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
     allow_origins: str = _option("", "browser origins that may call /v1/me and open sockets")
+    trusted_proxies: str = _option("", "networks of proxies whose X-Forwarded-For tells a socket's address")
+    sockets: int = _option(50_000, "most open sockets of a process; 0: any number")
+    sockets_per_user: int = _option(100, "most open sockets of one user on a process; 0: any number")
+    sockets_per_address: int = _option(0, "most open sockets of one address on a process; 0: any number")
+    sockets_per_second: float = _option(2_000.0, "new sockets a second of a process, after a burst of 5 seconds' worth")
+    sockets_per_address_per_second: float = _option(0.0, "the same of one address; 0: any number")
     access_log: str = _option("off", "on: a line for each request, with its route and never its path")
     log_level: str = _option("info", "debug, info, warning or error")
 

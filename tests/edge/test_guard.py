@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import uvicorn
 
 from tests.support import eventually
 from ulak.edge import guard
-from ulak.edge.guard import FRAMES, HEAD_BYTES, HEAD_LINES, PIPELINE, HttpGuard, SocketGuard, impatient
+from ulak.edge.guard import HEAD_BYTES, HEAD_LINES, PIPELINE, HttpGuard, impatient
 
 pytestmark = pytest.mark.anyio
 
@@ -70,8 +69,7 @@ async def peer(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Peer]:
     listener = socket.create_server(("127.0.0.1", 0))
     impatient(listener)
     made.port = listener.getsockname()[1]
-    http, ws = HttpGuard, SocketGuard
-    config = uvicorn.Config(made, http=http, ws=ws, lifespan="off", log_config=None, ws_ping_interval=None)
+    config = uvicorn.Config(made, http=HttpGuard, ws="none", lifespan="off", log_config=None)
     made.server = uvicorn.Server(config)
     task = asyncio.create_task(made.server.serve(sockets=[listener]))
     await eventually(lambda: made.server.started)
@@ -174,69 +172,3 @@ async def test_an_answer_that_is_not_read_does_not_hold_the_connection(peer: Pee
     await eventually(lambda: peer.connections == 1)
     await eventually(lambda: peer.connections == 0, within=15)
     del reader
-
-
-# ------------------------------------------------------------------------------------------- sockets
-
-
-def frame(opcode: int, payload: bytes = b"", *, fin: bool = True) -> bytes:
-    """A client's frame, masked with zeros."""
-    size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + struct.pack("!H", len(payload))
-    return bytes([(0x80 if fin else 0) | opcode]) + size + bytes(4) + payload
-
-
-async def socket_of(peer: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await peer.open()
-    writer.write(b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"\r\n")
-    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
-    return reader, writer
-
-
-@pytest.mark.parametrize(
-    "request_",
-    [
-        b"POST / HTTP/1.1\r\n" + HANDSHAKE + b"\r\n",
-        b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"X: y\r\n" * 150 + b"\r\n",
-        b"GET / HTTP/1.1\r\n" + HANDSHAKE + b"X: " + b"y" * 20_000 + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + UPGRADE + b"\r\n",
-    ],
-    ids=["post", "headers", "header", "no key"],
-)
-async def test_a_broken_handshake_ends(peer: Peer, request_: bytes) -> None:
-    reader, writer = await peer.open()
-    writer.write(request_)
-    answer = await ended(reader, 2.0)
-    assert b" 101 " not in answer
-    await eventually(lambda: peer.connections == 0)
-
-
-async def test_messages_that_wait_are_bounded(peer: Peer) -> None:
-    _, writer = await socket_of(peer)
-    writer.write(frame(1, b"x") * 20_000)
-    await writer.drain()
-    await asyncio.sleep(0.2)
-    peer.go.set()
-    await eventually(lambda: len(peer.heard) >= FRAMES)
-    assert len(peer.heard) <= 2 * FRAMES
-
-
-async def test_a_message_of_endless_empty_parts_ends_the_socket(peer: Peer) -> None:
-    reader, writer = await socket_of(peer)
-    peer.go.set()
-    writer.write(frame(1, b"x", fin=False) + frame(0, b"", fin=False) * (2 * FRAMES))
-    await ended(reader, 2.0)
-
-
-async def test_pongs_that_nobody_reads_end_the_socket(peer: Peer) -> None:
-    _, writer = await socket_of(peer)
-    writer.transport.pause_reading()  # type: ignore[attr-defined]  # of a stream's transport
-    pings = frame(9, bytes(125)) * 1_000
-
-    async def flood() -> None:
-        for _ in range(1_000):
-            writer.write(pings)
-            await writer.drain()
-
-    with pytest.raises(ConnectionError):
-        await flood()
-    await eventually(lambda: peer.connections == 0)

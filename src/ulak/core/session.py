@@ -307,6 +307,13 @@ class Session:
             return self._close("token_expired")
         return []
 
+    def due(self, now: float, unix: float) -> float:
+        """When ``tick`` has something to do, if nothing else happens before."""
+        if self._at is _At.HELLO:
+            return self._hello_by
+        ends = now + (self._expires_at - unix)
+        return ends if self._held_since is None else min(ends, self._held_since + self.limits.slow_seconds)
+
     def drain(self, retry_after: float) -> list[Action]:
         """Send the client elsewhere; it waits ``retry_after`` seconds first."""
         if self.closed:

@@ -1,8 +1,8 @@
 """How much may a connection cost before anybody knows whose it is, and when is it cut?
 
-uvicorn's protocols, bounded where they are not: a head that never ends or never comes, thousands of
-requests or frames in one packet, answers and pongs that are never read, a broken upgrade that nobody
-answers. Bodies are bounded where they are read (``api/http``), commands by the session.
+uvicorn's HTTP protocol, bounded where it is not: a head that never ends or never comes, thousands of requests in
+one packet, answers that are never read. Bodies are bounded where they are read (``api/http``), sockets in
+``gateway/socket``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
 
 HEAD_BYTES = 65_536
 """Of request line and headers (and of what trails a chunked body)."""
@@ -24,12 +22,6 @@ HEAD_SECONDS = 10.0
 
 PIPELINE = 100
 """Requests of one connection that wait for their answers' turn."""
-
-FRAMES = 512
-"""Unread frames of a socket, and parts of one message: more than a session forgives in any case."""
-
-UNREAD_BYTES = 262_144
-"""Pongs that a client asks for and does not read."""
 
 STALL_SECONDS = 60.0
 """For the peer to take in what was sent, beyond the patience of a session; then the kernel cuts the connection."""
@@ -141,34 +133,3 @@ class HttpGuard(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-class SocketGuard(WebSocketsSansIOProtocol):
-    """One WebSocket."""
-
-    def data_received(self, data: bytes) -> None:
-        """End a handshake that has failed: uvicorn would leave it open without an answer."""
-        super().data_received(data)
-        if self.conn.handshake_exc is not None and not self.handshake_initiated:
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
-
-    def handle_cont(self, event: Frame) -> None:
-        """A message in more parts than anybody needs is an attack: empty ones count for no size."""
-        if len(self.frames) >= FRAMES:
-            self.transport.abort()
-            return
-        super().handle_cont(event)
-
-    def send_receive_event_to_app(self) -> None:
-        """Queue a message, unless so many wait that the session will close the socket before it gets there."""
-        if self.queue.qsize() >= FRAMES:
-            self.frames = []
-            return
-        super().send_receive_event_to_app()
-
-    def handle_ping(self) -> None:
-        """Answer, as long as the client reads the answers."""
-        super().handle_ping()
-        if self.transport.get_write_buffer_size() > UNREAD_BYTES:
-            self.transport.abort()

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 import uvicorn
@@ -24,7 +24,8 @@ from ulak.core.ids import external, new_id
 from ulak.core.inbox import News, new_text, origin_text
 from ulak.core.session_commands import Limits
 from ulak.core.token import Claims, TokenKey
-from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Pace, Surroundings
+from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Pace, Rights, Surroundings
+from ulak.edge.guard import HttpGuard
 from ulak.io.postgres.inbox import InboxStore
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.queries import load
@@ -108,9 +109,21 @@ class Node:
         return made
 
 
+async def api(scope: Any, receive: Any, send: Any) -> None:
+    """What answers requests that are for no socket."""
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @asynccontextmanager
 async def running(
-    pool: Pool, *, limits: Limits | None = None, pace: Pace | None = None, store: Any = None, **settings: Any
+    pool: Pool,
+    *,
+    limits: Limits | None = None,
+    pace: Pace | None = None,
+    store: Any = None,
+    rights: Rights | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Node]:
     """A node whose truth check sleeps unless ``pace`` says otherwise."""
     clock = Clock()
@@ -127,15 +140,15 @@ async def running(
 
     gateway = Gateway(
         inbox,
-        verify,
+        rights or Rights(verify),
         hub,
-        Surroundings(clock.monotonic, random.Random(1).random, os.urandom),
+        Surroundings(clock.monotonic, clock.unix, random.Random(1).random, os.urandom, boot=7),
         GatewaySettings(limits=limits or Limits(), **settings),
     )
     node = Node(pool, inbox, hub, gateway, clock)
     nodes.append(node)
     config = uvicorn.Config(
-        gateway, port=0, ws="websockets-sansio", lifespan="off", log_level="warning", ws_max_size=16_384
+        api, port=0, loop="none", http=HttpGuard, ws=cast(Any, gateway.socket), lifespan="off", log_level="warning"
     )
     node.server = Server(config)
     serving = asyncio.create_task(node.server.serve())
@@ -145,6 +158,7 @@ async def running(
     try:
         yield node
     finally:
+        await gateway.drain(0.0)
         working.cancel()
         node.server.should_exit = True
         await asyncio.gather(serving, working, return_exceptions=True)

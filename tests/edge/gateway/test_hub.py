@@ -12,12 +12,16 @@ import asyncpg
 import pytest
 
 from tests.support import eventually
+from ulak.core.connections import Described
 from ulak.core.inbox import News, Op, Page
 from ulak.core.session import Session
 from ulak.core.session_actions import Acked, Action, Fetch
 from ulak.core.session_commands import Ack as AckCommand
 from ulak.core.session_commands import Close
-from ulak.edge.gateway.hub import Hub, Member, Pace, Pair
+from ulak.core.token import Claims
+from ulak.core.websocket import Encoded
+from ulak.edge.gateway import Hub, Pace
+from ulak.edge.gateway.model import Member, Pair
 from ulak.io.postgres.inbox import Ack
 
 pytestmark = pytest.mark.anyio
@@ -74,9 +78,13 @@ class One(Member):
     def __init__(self, hub: Hub, user: str) -> None:
         self.session = Session("c", 0.0)
         self.owner = (0, user)
+        self.claims = Claims(0, user, 1e12)
+        self.topics = None
+        self.slot = 0
         self.hub = hub
         self.closed: Close | None = None
         self.answers = 0
+        self.told: list[Encoded] = []
         hub.enter(self)
         self.session.receive('{"op":"hello","token":"t"}', 0.0)
         self.act(self.session.authenticated(user, 1e12))
@@ -89,6 +97,22 @@ class One(Member):
                 self.closed = action
             else:
                 self.answers += 1
+
+    def tell(self, frame: Encoded) -> None:
+        self.told.append(frame)
+
+    def ephemeral(self, frame: Encoded) -> None:
+        self.told.append(frame)
+
+    def close(self, name: str) -> None:
+        self.act(self.session.end(name))
+
+    def tick(self, now: float, unix: float) -> float:
+        self.act(self.session.tick(now, unix))
+        return self.session.due(now, unix)
+
+    def describe(self) -> Described:
+        return Described(self.session.connection, self.owner[1], "test", 0.0, 0.0)
 
 
 @asynccontextmanager
@@ -281,4 +305,5 @@ async def test_a_sweep_closes_what_is_over() -> None:
     async with running(database, sweep=0.01) as hub:
         (ann,) = await welcomed(hub, "ann")
         ann.session.hold(time.monotonic() - 31)
+        hub.look(ann, time.monotonic())
         await eventually(lambda: ann.closed)
