@@ -69,7 +69,8 @@ def test_a_port_of_the_environment_that_is_none_is_told(tmp_path: Path) -> None:
 def test_a_taken_port_is_told_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        sandbox = [sys.executable, "-m", "ulak", "sandbox", "--smtp-port", "0", "--http-port", str(port)]
+        sandbox = [sys.executable, "-m", "ulak", "sandbox", "--smtp-port", "0", "--vendor-port", "0"]
+        sandbox += ["--http-port", str(port)]
         told = subprocess.run(sandbox, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
     assert told.stderr == f"Error: 127.0.0.1:{port}: Address already in use\n"

@@ -164,7 +164,18 @@ async def test_health(web: aiohttp.ClientSession) -> None:
 async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     code = "import sys; from ulak.cli.sandbox import command; command(sys.argv[1:])"
-    arguments = ["--smtp-port", "0", "--http-port", "0", "--log", str(log), "--login", "me:geheim"]
+    arguments = [
+        "--smtp-port",
+        "0",
+        "--http-port",
+        "0",
+        "--vendor-port",
+        "0",
+        "--log",
+        str(log),
+        "--login",
+        "me:geheim",
+    ]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": "src"}, cwd=Path(__file__).parents[2],

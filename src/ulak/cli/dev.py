@@ -50,14 +50,15 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
     set_up("warning")
     read_project(folder)  # what is wrong with it is told before anything starts
     listener = listen(wanted)
-    mailbox = children.start(["sandbox", "--smtp-port", "0", "--http-port", str(mail_port)])
+    mailbox = children.start(["sandbox", "--smtp-port", "0", "--vendor-port", "0", "--http-port", str(mail_port)])
     base = None
     try:
         where = _mailbox(mailbox.stdout.readline() if mailbox.stdout else b"", mail_port)
         base = database.find(wanted, progress=lambda text: click.echo(text, err=True))
         if base.owned is None and not wanted.database_url:
             raise click.ClickException(_taken(wanted))
-        ready = replace(wanted, database_url=base.url, sandbox_smtp=f"127.0.0.1:{where['smtp_port']}", node="dev")
+        smtp, vendors = f"127.0.0.1:{where['smtp_port']}", str(where["vendors_url"])
+        ready = replace(wanted, database_url=base.url, sandbox_smtp=smtp, sandbox_vendors=vendors, node="dev")
         key = asyncio.run(_prepare(ready))
         hidden = key is not None
 

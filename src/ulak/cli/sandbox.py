@@ -22,16 +22,26 @@ if TYPE_CHECKING:
 @click.option(
     "--http-port", default=8025, type=PORT, show_default=True, help="Mailbox page and API; 0 takes any free port."
 )
+@click.option(
+    "--vendor-port", default=8026, type=PORT, show_default=True, help="The vendors' HTTP APIs; 0 takes any free port."
+)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append what is received to this file.")
 @click.option("--login", metavar="USER:PASSWORD", help="Offer AUTH and want it.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Offer STARTTLS with this certificate.")
 @click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), help="The certificate's key.")
-def command(
-    smtp_port: int, http_port: int, log: Path | None, login: str | None, tls_cert: str | None, tls_key: str | None
+def command(  # noqa: PLR0913 - one for each option
+    *,
+    smtp_port: int,
+    http_port: int,
+    vendor_port: int,
+    log: Path | None,
+    login: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
 ) -> None:
     """Run the fake vendors on loopback, and show what they received.
 
-    When both ports answer, one JSON line tells them: {"smtp_port": …, "http_port": …, "url": …}.
+    When all ports answer, one JSON line tells them: {"smtp_port": …, "http_port": …, "url": …, "vendors_url": …}.
     """
     import ssl
 
@@ -43,7 +53,7 @@ def command(
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls_cert, tls_key)
     rules = Rules(login=_login(login), starttls=context)
-    options = Options(smtp_port=smtp_port, http_port=http_port, log=log, rules=rules)
+    options = Options(smtp_port=smtp_port, http_port=http_port, vendor_port=vendor_port, log=log, rules=rules)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(_serve(options))
@@ -76,6 +86,11 @@ async def _serve(options: Options) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with Sandbox(options) as sandbox:
-        ready = {"smtp_port": sandbox.smtp_port, "http_port": sandbox.http_port, "url": sandbox.url}
+        ready = {
+            "smtp_port": sandbox.smtp_port,
+            "http_port": sandbox.http_port,
+            "url": sandbox.url,
+            "vendors_url": sandbox.vendors_url,
+        }
         click.echo(json.dumps(ready))
         await stop.wait()

@@ -15,10 +15,11 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ulak.sandbox import faults, page
+from ulak.sandbox import control, faults, page
 from ulak.sandbox.faults import FaultBook
 from ulak.sandbox.mail import parse
 from ulak.sandbox.record import Received, Record
+from ulak.sandbox.vendors import Vendors
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -45,9 +46,10 @@ class Answer:
 class App:
     """The ASGI application over one record and one book of faults."""
 
-    def __init__(self, record: Record, book: FaultBook) -> None:
+    def __init__(self, record: Record, book: FaultBook, vendors: Vendors) -> None:
         self._record = record
         self._book = book
+        self._vendors = vendors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -72,6 +74,9 @@ class App:
         if method in {"POST", "DELETE"} and headers.get(b"content-type", "").partition(";")[0] != "application/json":
             return problem(415, "not_json", "send Content-Type: application/json")
         try:
+            if target.startswith("/vendors/"):
+                body = await read_body(receive) if method == "POST" else b""
+                return _told(await control.answer(self._vendors, method, target.removeprefix("/vendors/"), body))
             if method == "GET":
                 return self._get(target, parse_qs(scope["query_string"].decode("latin-1")))
             if method == "POST" and target == "/faults":
@@ -114,6 +119,13 @@ class App:
     def _arm(self, body: bytes) -> Answer:
         self._book.arm(faults.decode(msgspec.json.decode(body)))
         return ok({"items": self._book.report()})
+
+
+def _told(value: object | None) -> Answer:
+    """What the control of the vendors says; None means that there is no such call."""
+    if value is None:
+        return problem(404, "not_found", "no such address")
+    return ok(value)
 
 
 def envelope(received: Received) -> dict[str, Any]:

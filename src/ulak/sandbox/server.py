@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,17 +19,20 @@ from ulak.sandbox.faults import FaultBook
 from ulak.sandbox.http import App
 from ulak.sandbox.record import CAP_BYTES, Record
 from ulak.sandbox.smtp import Peer, Rules
-
-BACKLOG = 1_024
+from ulak.sandbox.vendors import BACKLOG, Vendors, listen
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run it; port 0 takes any free one. ``tls`` wraps the SMTP port from the first octet on."""
+    """How to run it; port 0 takes any free one. ``tls`` wraps the SMTP port from the first octet on.
+
+    ``vendor_port`` is that of the vendors' HTTP APIs.
+    """
 
     host: str = "127.0.0.1"
     smtp_port: int = 0
     http_port: int | None = 0
+    vendor_port: int = 0
     log: Path | None = None
     cap_bytes: int = CAP_BYTES
     rules: Rules = field(default_factory=Rules)
@@ -57,6 +59,7 @@ class Sandbox:
             raise ValueError("the sandbox listens on loopback only")
         self.faults = FaultBook()
         self.record = Record(self._options.log, self._options.cap_bytes)
+        self.vendors = Vendors(self.record)
         self.smtp_port = 0
         self.http_port = 0
         self._connections = count(1)
@@ -67,22 +70,35 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where the HTTP side answers."""
-        host = f"[{self._options.host}]" if ":" in self._options.host else self._options.host
-        return f"http://{host}:{self.http_port}"
+        """Where the mailbox page and the control API answer."""
+        return f"http://{self._host}:{self.http_port}"
+
+    @property
+    def vendors_url(self) -> str:
+        """Where the vendors' APIs answer."""
+        return self.vendors.url
+
+    @property
+    def _host(self) -> str:
+        return f"[{self._options.host}]" if ":" in self._options.host else self._options.host
 
     async def start(self) -> None:
-        """Listen; both ports answer when this returns."""
+        """Listen; all ports answer when this returns."""
         options = self._options
         loop = asyncio.get_running_loop()
-        smtp = _listen(options.host, options.smtp_port)
+        smtp = listen(options.host, options.smtp_port)
         self.smtp_port = smtp.getsockname()[1]
         self._smtp = await loop.create_server(self._connect, sock=smtp, ssl=options.tls, backlog=BACKLOG)
+        await self.vendors.start(options.host, options.vendor_port)
         if options.http_port is not None:
-            http = _listen(options.host, options.http_port)
+            http = listen(options.host, options.http_port)
             self.http_port = http.getsockname()[1]
             config = uvicorn.Config(
-                App(self.record, self.faults), log_config=None, access_log=False, lifespan="off", ws="none"
+                App(self.record, self.faults, self.vendors),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
             )
             self._http = _Server(config)
             self._serving = asyncio.create_task(self._http.serve(sockets=[http]))
@@ -98,6 +114,7 @@ class Sandbox:
             self._http.should_exit = True
             self._http.force_exit = True
             await self._serving
+        await self.vendors.close()
         self.record.close()
 
     async def __aenter__(self) -> Self:
@@ -112,16 +129,3 @@ class Sandbox:
         peer.on_lost = self._peers.discard
         self._peers.add(peer)
         return peer
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, error.strerror, f"{host}:{port}") from None
-    listener.listen(BACKLOG)
-    listener.setblocking(False)
-    return listener

@@ -103,10 +103,11 @@ async def _stoppable(work: Coroutine[None, None, Run]) -> Run:
 
 async def _perform(order: Order, folder: Path, database: str, progress: Progress) -> Run:
     log = folder / "sandbox.jsonl"
-    sandbox = await spawn("sandbox", ["sandbox", "--smtp-port", "0", "--http-port", "0", "--log", str(log)], folder)
+    ports = [text for name in ("smtp", "http", "vendor") for text in (f"--{name}-port", "0")]
+    sandbox = await spawn("sandbox", ["sandbox", *ports, "--log", str(log)], folder)
     try:
-        ports = await sandbox.ready()
-        project.copy(order.example, folder / "project", int(ports["smtp_port"]))
+        where = await sandbox.ready()
+        project.copy(order.example, folder / "project", int(where["smtp_port"]))
         keeper = Keeper(folder / "project", folder, database, order.program.kills)
         await say("migrate", ["migrate"], folder, {"ULAK_DATABASE_URL": database})
         made = await say(

@@ -52,7 +52,7 @@ SETTINGS: keys.Types = {
 TABLE = Table(
     "sendgrid",
     rule("202 with X-Message-Id,nothing", Kind.ACCEPTED, "accepted", "SendGrid has queued the message."),
-    rule("200", Kind.NEXT_PROVIDER, "sendgrid_sandbox_mode",
+    rule("200 with nothing", Kind.NEXT_PROVIDER, "sendgrid_sandbox_mode",
          "Valid but not queued: the account is in SendGrid's sandbox mode, so nothing is sent."),
     rule('401,403 saying "maximum credits exceeded"', Kind.NEXT_PROVIDER, "sendgrid_credits",
          "The account's credits are used up.", wait=CREDIT_SECONDS),
@@ -194,8 +194,8 @@ def _address(box: Mailbox) -> _Address:
 def _answer(reply: HttpReply, now: datetime) -> Answer:
     """What the status and the errors' sentences are; a body that can't be read names nothing."""
     taken = reply.headers.get("x-message-id")
-    if reply.status == 202 and (taken or not reply.body.strip()):
-        return Answer(202, "X-Message-Id" if taken else "nothing", vendor_id=taken)
+    if reply.status in (200, 202) and (taken or not reply.body.strip()):
+        return Answer(reply.status, "X-Message-Id" if taken else "nothing", vendor_id=taken)
     wait = seconds(reply.headers, now) if reply.status in (429, 503) else None
     try:
         errors = _decode(reply.body).errors

@@ -1,0 +1,114 @@
+"""What goes wrong next at a fake vendor's API, at which moment, for whom, and how often?
+
+A fault is armed by a JSON object:
+
+``at``         ``connect`` (before anything is read), ``request`` (all of it was read, nothing is taken), ``taken``
+               (its messages are kept, nothing was answered) or ``answer`` (half of the answer has gone)
+``do``         ``drop`` the connection; ``stall`` for ``seconds`` (for ever without it) and then go on; ``reply`` with
+               ``status``, ``headers`` and ``body`` instead (at ``request`` and ``taken``)
+``vendor``     only for ``ses``, ``sendgrid`` or ``postmark``; not at ``connect``
+``to``         only for recipients that fit this pattern (``*`` and ``?``, case ignored); not at ``connect``
+``skip``, ``times``, ``every``   leave the first alone; at most so often; only each so-many-th
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from ulak.sandbox.faults import Do
+
+Count = Annotated[int, Meta(ge=0, le=10**9)]
+
+
+class Moment(StrEnum):
+    """When a fault goes off."""
+
+    CONNECT = "connect"
+    REQUEST = "request"
+    TAKEN = "taken"
+    ANSWER = "answer"
+
+
+class VendorFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One armed fault; the module's docstring says what each field does."""
+
+    at: Moment
+    do: Do
+    vendor: str | None = None
+    to: str | None = None
+    status: Annotated[int, Meta(ge=100, le=599)] = 500
+    headers: Mapping[str, Annotated[str, Meta(pattern="^[ -~]*$")]] = {}
+    body: str = ""
+    seconds: Annotated[float, Meta(ge=0, le=3_600)] | None = None
+    skip: Count = 0
+    times: Count | None = None
+    every: Annotated[int, Meta(ge=1, le=10**9)] = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be."""
+        if self.at is Moment.CONNECT and (self.vendor is not None or self.to is not None):
+            raise ValueError("to: neither vendor nor recipient is known at connect")
+        if self.do is Do.REPLY and self.at in {Moment.CONNECT, Moment.ANSWER}:
+            raise ValueError("do: no reply is due then")
+
+
+class _Armed:
+    def __init__(self, fault: VendorFault) -> None:
+        self.fault = fault
+        self.chances = 0
+        self.fired = 0
+
+    def fires(self, at: Moment, vendor: str, recipients: Sequence[str]) -> bool:
+        fault = self.fault
+        if fault.at is not at or (fault.times is not None and self.fired >= fault.times):
+            return False
+        if fault.vendor not in {None, vendor}:
+            return False
+        if fault.to is not None and not any(fnmatchcase(to.lower(), fault.to.lower()) for to in recipients):
+            return False
+        self.chances += 1
+        past = self.chances - fault.skip
+        if past < 1 or past % fault.every:
+            return False
+        self.fired += 1
+        return True
+
+
+class VendorFaults:
+    """The armed faults, in order; the first that fits goes off."""
+
+    def __init__(self) -> None:
+        self._armed: list[_Armed] = []
+
+    def arm(self, faults: Iterable[VendorFault]) -> None:
+        """Add faults behind those already armed."""
+        self._armed += [_Armed(fault) for fault in faults]
+
+    def clear(self) -> None:
+        """Disarm everything."""
+        self._armed.clear()
+
+    def report(self) -> list[dict[str, object]]:
+        """Each fault with its ``chances`` and how often it ``fired``."""
+        return [
+            {**msgspec.structs.asdict(one.fault), "chances": one.chances, "fired": one.fired} for one in self._armed
+        ]
+
+    def due(self, at: Moment, vendor: str = "", recipients: Sequence[str] = ()) -> VendorFault | None:
+        """The fault that goes off now, if any; counts the chance."""
+        return next((one.fault for one in self._armed if one.fires(at, vendor, recipients)), None)
+
+
+def decode(body: bytes) -> list[VendorFault]:
+    """Faults from JSON: one object or a list of them; raises ``ValueError`` naming the key."""
+    try:
+        given = msgspec.json.decode(body)
+        return msgspec.convert(given if isinstance(given, list) else [given], list[VendorFault])
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ValueError(str(error)) from None
