@@ -28,10 +28,11 @@ from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings
+from ulak.edge.gateway.listening import Listening
 from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard
 from ulak.flow.receipts import Receipts
-from ulak.io.bus import LocalBus
+from ulak.io.bus import Bus, LocalBus
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
 from ulak.io.outbound.egress import networks
@@ -52,7 +53,7 @@ from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
-from ulak.io.valkey.hints import ValkeyHints
+from ulak.io.valkey.bus import ValkeyBus
 from ulak.node import Node
 from ulak.settings import SettingError, Settings
 
@@ -93,14 +94,14 @@ class Doors:
         receipts = Receipts(node.pool, node.hint, node.failpoints)
         self.hub = Hub(receipts, time.monotonic, time.time)
         node.hears(self.hub.hint)
-        self.bus: ValkeyHints | None = None
-        if wanted.valkey_url:
-            self.bus = ValkeyHints(wanted.valkey_url, node.boot, self.hub.hint, self.hub.bus)
-            node.hears(self.bus.hint)
-        # What sockets are asked and told comes with the gateway that keeps their descriptions.
-        self._presence = Presence(cast(Any, self.hub), receipts)
+        self._presence = Presence(self.hub, receipts)
+        url = wanted.valkey_url
+        self.bus: Bus = ValkeyBus(url, node.boot, self._presence) if url else LocalBus(self._presence)
+        self.hub.watch(self.bus)
+        node.hears(self.bus.news)
+        node.gauges(self.bus.gauges)
         self._api: App = Api(self._deps(keys, self.tokens, _Inboxes(receipts, self.hub), origins))
-        rights = Rights(self.tokens.verify, self.tokens.redeem, self.tokens.ticket)
+        rights = Rights(self.tokens.verify, self.tokens.redeem, self.tokens.ticket, Listening(Topics(node.pool)).may)
         surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
         self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
         self.tokens.listen(self.hub.revoke)
@@ -118,7 +119,7 @@ class Doors:
             topics=Topics(pool),
             suppressions=Suppressions(pool),
             inbox=inboxes,
-            bus=LocalBus(self._presence),
+            bus=self.bus,
             keys=keys,
             tokens=tokens,
             loaded=lambda tenant: node.catalogs.current.get(tenant, empty),
@@ -145,10 +146,9 @@ class Doors:
 
     def start(self) -> None:
         """Start what runs beside requests."""
-        self._tasks = [asyncio.create_task(self.hub.run()), asyncio.create_task(self.tokens.run())]
-        if self.bus is not None:
-            self.hub.bus(up=False)
-            self.bus.start()
+        self._tasks = [asyncio.create_task(run()) for run in (self.hub.run, self.tokens.run, self._presence.run)]
+        self.hub.bus(self.bus.up)
+        self.bus.start()
 
     async def stop(self) -> None:
         """Write the acks that are left, then end."""
@@ -161,12 +161,11 @@ class Doors:
             await self.hub.flush()
         except EXPECTED as error:
             log.warning("the last acks could not be written: %s", type(error).__name__)
-        if self.bus is not None:
-            await self.bus.stop()
+        await self.bus.stop()
 
     async def look(self) -> None:
         """Learn which nodes live."""
-        if self.bus is not None:
+        if self._node.settings.valkey_url:
             self.bus.nodes(await nodes.alive(self._node.pool, _ALIVE))
 
 

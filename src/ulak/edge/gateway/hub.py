@@ -84,10 +84,9 @@ class Hub:
         before = self._members.get(member.owner, ())
         if member in before:
             return
+        self._about(member.owner, comes=True)
         self._members[member.owner] = (*before, member)
         self._count += 1
-        if not before and self._places is not None:
-            self._places.hold("u", *member.owner)
 
     def leave(self, member: Member) -> None:
         """It is gone, or its presence is; acks that it gave still count."""
@@ -103,8 +102,13 @@ class Hub:
             self._members[member.owner] = left
             return
         del self._members[member.owner]
-        if self._places is not None:
-            self._places.drop("u", *member.owner)
+        self._about(member.owner, comes=False)
+
+    def _about(self, owner: Owner, *, comes: bool) -> None:
+        """Tell that the first who wants a user's news comes, or the last has gone: a connection or a long poll."""
+        if self._places is None or owner in self._members or owner in self._waiters:
+            return
+        (self._places.hold if comes else self._places.drop)("u", *owner)
 
     def look(self, member: Member, at: float) -> None:
         """Let the member see the time at this moment (monotonic seconds) at the latest, to a second."""
@@ -187,6 +191,7 @@ class Hub:
     async def wait(self, tenant: int, user: str, since: int, seconds: float) -> None:
         """Return when the inbox is said to have gone beyond ``since``, or after ``seconds`` (for a long poll)."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._about((tenant, user), comes=True)
         waiters = self._waiters.setdefault((tenant, user), {})
         waiters[waiter] = since
         try:
@@ -198,6 +203,7 @@ class Hub:
             del waiters[waiter]
             if not waiters and self._waiters.get((tenant, user)) is waiters:
                 del self._waiters[(tenant, user)]
+                self._about((tenant, user), comes=False)
 
     def _wake(self, owner: Owner, revision: int) -> None:
         for waiter, since in self._waiters[owner].items():
