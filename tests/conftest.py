@@ -19,7 +19,7 @@ import hypothesis
 import pytest
 
 from ulak.core.ids import new_id
-from ulak.io.embedded import postgres
+from ulak.io.embedded import postgres, valkey
 from ulak.io.postgres.migrate import migrate
 from ulak.io.postgres.pool import Pool
 
@@ -125,6 +125,17 @@ async def store(module_url: str) -> AsyncIterator[Pool]:
     await pool.execute(_EMPTY)
     yield pool
     pool.terminate()
+
+
+@pytest.fixture
+def valkey_server() -> Iterator[valkey.RunningValkey]:
+    """A Valkey of the test's own."""
+    folder = Path(tempfile.mkdtemp(prefix="ulak-test-", dir="/tmp"))
+    folder.chmod(0o711)
+    running = valkey.start(folder / "bus")
+    yield running
+    running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,17 +1,13 @@
-"""A real Valkey, nodes on it, and an eye on what crosses it."""
+"""Nodes on a real Valkey, and an eye on what crosses it."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import pytest
 from redis.asyncio import Redis
 
 from tests.support import eventually
@@ -24,17 +20,6 @@ from ulak.io.valkey.link import Pace
 
 QUICK = Pace(beat=0.05, deaf=0.6, pause=0.05, lease=1, gather=0.001)
 """Beats that let a test see a death or a flush soon."""
-
-
-@pytest.fixture
-def server() -> Iterator[valkey.RunningValkey]:
-    """A Valkey of the test's own."""
-    folder = Path(tempfile.mkdtemp(prefix="ulak-bus-", dir="/tmp"))
-    folder.chmod(0o711)
-    running = valkey.start(folder / "bus")
-    yield running
-    running.stop()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

@@ -21,8 +21,8 @@ ALL = Question(0, limit=100)
 ANN = Question(0, "ann", limit=100)
 
 
-async def test_all_nodes_are_asked_for_a_tenant(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2, 3) as found:
+async def test_all_nodes_are_asked_for_a_tenant(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2, 3) as found:
         for node in found:
             node.hub.connections = [(0, "ann", f"con_{node.boot}"), (1, "eve", f"con_e{node.boot}")]
         answers = await found[0].bus.ask(ALL, 5.0)
@@ -32,8 +32,8 @@ async def test_all_nodes_are_asked_for_a_tenant(server: RunningValkey) -> None:
         assert (few.total, len(few.found), few.complete) == (3, 2, True)
 
 
-async def test_only_holders_are_asked_for_a_user(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+async def test_only_holders_are_asked_for_a_user(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         await two.hold("ann")
         two.hub.connections = [(0, "ann", "con_2")]
         answers = await one.bus.ask(ANN, 5.0)
@@ -44,8 +44,8 @@ async def test_only_holders_are_asked_for_a_user(server: RunningValkey) -> None:
         assert (nobody.total, nobody.complete) == (0, True)
 
 
-async def test_one_node_is_asked_for_a_connection(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+async def test_one_node_is_asked_for_a_connection(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         name = connection_id(2, bytes(8))
         two.hub.connections = [(0, "ann", name)]
         answers = await one.bus.ask(Question(0, connection=name, close=True), 5.0)
@@ -58,8 +58,8 @@ async def test_one_node_is_asked_for_a_connection(server: RunningValkey) -> None
         assert (stranger.total, stranger.complete) == (0, True)  # no node of that number lives or listens
 
 
-async def test_a_node_that_does_not_answer_makes_it_incomplete(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two):
+async def test_a_node_that_does_not_answer_makes_it_incomplete(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
         two.hub.connections = [(0, "ann", "con_2")]
         one.bus.nodes([1, 2, 9])  # 9 lives by its heartbeat, and does not listen
         answers = await one.bus.ask(ALL, 0.3)
@@ -71,10 +71,10 @@ async def test_a_node_that_does_not_answer_makes_it_incomplete(server: RunningVa
         assert (await one.bus.ask(ALL, 5.0)).complete
 
 
-async def test_right_after_a_flush_nobody_is_left_out(server: RunningValkey) -> None:
+async def test_right_after_a_flush_nobody_is_left_out(valkey_server: RunningValkey) -> None:
     """The directory is empty then, and an empty directory must not look like an absent user."""
     slow = replace(QUICK, beat=20.0, deaf=60.0)
-    async with nodes(server.url, 1, 2, pace=slow) as (one, two), client(server.url) as valkey:
+    async with nodes(valkey_server.url, 1, 2, pace=slow) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann")
         two.hub.connections = [(0, "ann", "con_2")]
         await valkey.flushall()
@@ -82,10 +82,10 @@ async def test_right_after_a_flush_nobody_is_left_out(server: RunningValkey) -> 
         assert (answers.total, answers.complete) == (1, True)
 
 
-async def test_a_bus_that_is_down_answers_at_once_and_says_so(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, _two):
+async def test_a_bus_that_is_down_answers_at_once_and_says_so(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, _two):
         one.hub.connections = [(0, "ann", "con_1")]
-        with standing_still(server):
+        with standing_still(valkey_server):
             in_flight = asyncio.create_task(one.bus.ask(ALL, 20.0))
             answers = await in_flight
             assert (answers.total, answers.complete) == (1, False)
@@ -94,8 +94,8 @@ async def test_a_bus_that_is_down_answers_at_once_and_says_so(server: RunningVal
         await eventually(lambda: one.bus.up)
 
 
-async def test_answers_never_cross_callers_in_a_storm_of_cancels(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two):
+async def test_answers_never_cross_callers_in_a_storm_of_cancels(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
         users = [f"u{n}" for n in range(40)]
         await two.hold(*users)
         two.hub.connections = [(0, user, f"con_{user}") for user in users]
@@ -118,8 +118,8 @@ async def test_answers_never_cross_callers_in_a_storm_of_cancels(server: Running
         await eventually(lambda: one.bus.gauges()["bus_late_answers"] > 0)
 
 
-async def test_an_answer_that_nobody_asked_for_is_dropped(server: RunningValkey) -> None:
-    async with nodes(server.url, 1) as (one,), client(server.url) as valkey:
+async def test_an_answer_that_nobody_asked_for_is_dropped(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1) as (one,), client(valkey_server.url) as valkey:
         await valkey.publish(channel(1), encode(Answer(9, 12345, Reply(7))))
         await eventually(lambda: one.bus.gauges()["bus_late_answers"] == 1)
 

@@ -19,8 +19,8 @@ from ulak.io.valkey.link import EVERYBODY, Pace, channel
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
-async def test_news_go_to_the_nodes_that_hold_the_user_and_to_no_other(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+async def test_news_go_to_the_nodes_that_hold_the_user_and_to_no_other(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         await two.hold("ann")
         await three.hold("bob")
         one.bus.news([News(0, "ann", 7, '{"id":"dlv_1"}', 1, 1), News(0, "carl", 3), News(1, "ann", 9)])
@@ -34,8 +34,8 @@ async def test_news_go_to_the_nodes_that_hold_the_user_and_to_no_other(server: R
         assert not one.hub.news
 
 
-async def test_what_waits_at_one_moment_is_one_message_a_node(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two):
+async def test_what_waits_at_one_moment_is_one_message_a_node(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
         await two.hold(*(f"u{n}" for n in range(50)))
         for n in range(50):
             one.bus.news([News(0, f"u{n}", 1)])
@@ -44,8 +44,8 @@ async def test_what_waits_at_one_moment_is_one_message_a_node(server: RunningVal
         assert one.bus.gauges()["bus_lookups"] == 1
 
 
-async def test_who_left_is_told_nothing_more(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_who_left_is_told_nothing_more(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann", "bob")
         two.bus.drop("u", 0, "ann")
         await eventually(lambda: _count(valkey, "ulak:u:0:ann", 0))
@@ -53,8 +53,8 @@ async def test_who_left_is_told_nothing_more(server: RunningValkey) -> None:
         await eventually(lambda: two.hub.news == [News(0, "bob", 1)])
 
 
-async def test_a_topic_reaches_its_listeners_and_a_broadcast_everybody(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2, 3) as (one, two, three):
+async def test_a_topic_reaches_its_listeners_and_a_broadcast_everybody(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         await two.hold(topics=["goals"])
         assert one.bus.publish(0, "goals", "1:0")
         await eventually(lambda: two.hub.said == [(0, "goals", "1:0")])
@@ -65,25 +65,25 @@ async def test_a_topic_reaches_its_listeners_and_a_broadcast_everybody(server: R
         assert one.hub.said.count((5, None, "hello")) == 1  # not once more by the bus
 
 
-async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two):
+async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
         await two.hold("ann")
-        os.kill(server.pid, signal.SIGKILL)
+        os.kill(valkey_server.pid, signal.SIGKILL)
         await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
         assert not one.bus.publish(0, "goals", "1:0")  # honest: nobody else hears it
-        await eventually(server.step)
+        await eventually(valkey_server.step)
         await eventually(lambda: one.bus.up and two.bus.up)
         assert two.hub.ups == [True, False, True]
         one.bus.news([News(0, "ann", 9)])
         await eventually(lambda: News(0, "ann", 9) in two.hub.news)
 
 
-async def test_news_wait_for_valkey_without_their_content(server: RunningValkey) -> None:
+async def test_news_wait_for_valkey_without_their_content(valkey_server: RunningValkey) -> None:
     patient = replace(QUICK, deaf=30.0, lease=60)
-    async with nodes(server.url, 1) as (one,), nodes(server.url, 2, pace=patient) as (two,):
+    async with nodes(valkey_server.url, 1) as (one,), nodes(valkey_server.url, 2, pace=patient) as (two,):
         one.bus.nodes([1, 2])
         await two.hold("ann")
-        with standing_still(server):
+        with standing_still(valkey_server):
             one.bus.news([News(0, "ann", 8, "{}", 1, 1)])
             await eventually(lambda: not one.bus.up and one.bus._outgoing, within=5.0)  # it waits for the next try
         assert two.bus.up  # it has lost nothing, and so it would not compare
@@ -91,8 +91,8 @@ async def test_news_wait_for_valkey_without_their_content(server: RunningValkey)
         assert [(news.user, news.revision, news.item) for news in two.hub.news] == [("ann", 8, None)]
 
 
-async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann", topics=["goals"])
         assert two.hub.ups == [True]
         await valkey.flushall()
@@ -106,17 +106,17 @@ async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(se
         await eventually(lambda: two.hub.news == [News(0, "ann", 4)] and two.hub.said == [(0, "goals", "2:0")])
 
 
-async def test_a_bus_that_stands_still_is_not_up(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two):
-        with standing_still(server):
+async def test_a_bus_that_stands_still_is_not_up(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
+        with standing_still(valkey_server):
             await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
         await eventually(lambda: one.bus.up and two.bus.up)
 
 
-async def test_entries_of_a_dead_node_do_not_count_and_go_away(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_entries_of_a_dead_node_do_not_count_and_go_away(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann", "bob")
-        dead = Node(server.url, 3)
+        dead = Node(valkey_server.url, 3)
         dead.bus.nodes([1, 2, 3])
         dead.bus.start()
         await eventually(lambda: dead.bus.up)
@@ -133,8 +133,8 @@ async def test_entries_of_a_dead_node_do_not_count_and_go_away(server: RunningVa
         assert await valkey.hkeys("ulak:u:0:ann") == [b"2"]
 
 
-async def test_a_node_that_stood_still_beyond_its_lease_enters_its_places_again(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_a_node_that_stood_still_beyond_its_lease_enters_its_places_again(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann")
         await valkey.delete("ulak:lease:2")
         await valkey.hdel("ulak:u:0:ann", "2")  # somebody looked ann up meanwhile
@@ -143,9 +143,9 @@ async def test_a_node_that_stood_still_beyond_its_lease_enters_its_places_again(
         await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
 
 
-async def test_entries_are_renewed_on_the_walk(server: RunningValkey) -> None:
+async def test_entries_are_renewed_on_the_walk(valkey_server: RunningValkey) -> None:
     pace = Pace(beat=0.02, deaf=0.6, pause=0.05, lease=5, entry=100, walk=0.1)
-    async with nodes(server.url, 1, pace=pace) as (one,), client(server.url) as valkey:
+    async with nodes(valkey_server.url, 1, pace=pace) as (one,), client(valkey_server.url) as valkey:
         await one.hold(*(f"u{n}" for n in range(20)))
         for n in range(20):
             await valkey.delete(f"ulak:u:0:u{n}")  # evicted
@@ -153,15 +153,15 @@ async def test_entries_are_renewed_on_the_walk(server: RunningValkey) -> None:
         assert 0 < await valkey.ttl("ulak:u:0:u7") <= 100
 
 
-async def test_a_node_that_stops_takes_its_lease_along(server: RunningValkey) -> None:
-    async with client(server.url) as valkey:
-        async with nodes(server.url, 1):
+async def test_a_node_that_stops_takes_its_lease_along(valkey_server: RunningValkey) -> None:
+    async with client(valkey_server.url) as valkey:
+        async with nodes(valkey_server.url, 1):
             assert await valkey.get("ulak:lease:1") == b"1"
         assert await valkey.get("ulak:lease:1") is None
 
 
-async def test_what_a_newer_release_says_is_counted_and_harms_nothing(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_what_a_newer_release_says_is_counted_and_harms_nothing(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann")
         for message in (
             b"",
@@ -179,8 +179,8 @@ async def test_what_a_newer_release_says_is_counted_and_harms_nothing(server: Ru
         await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
 
 
-async def test_many_places_are_entered_in_bounded_commands(server: RunningValkey) -> None:
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+async def test_many_places_are_entered_in_bounded_commands(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         for n in range(2_500):
             two.bus.hold("u", 0, f"u{n}")
         await eventually(lambda: len(two.hub.places) == 2_500)
@@ -191,12 +191,12 @@ async def test_many_places_are_entered_in_bounded_commands(server: RunningValkey
 
 
 async def test_places_that_come_and_go_while_valkey_is_away_are_right_afterwards(
-    server: RunningValkey, monkeypatch: pytest.MonkeyPatch
+    valkey_server: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ulak.io.valkey.directory._MOST_CHANGES", 10)
-    async with nodes(server.url, 1, 2) as (one, two), client(server.url) as valkey:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("old")
-        with standing_still(server):
+        with standing_still(valkey_server):
             await eventually(lambda: not two.bus.up, within=5.0)
             two.bus.drop("u", 0, "old")
             for n in range(25):
