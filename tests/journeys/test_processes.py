@@ -212,7 +212,7 @@ async def test_without_the_bus_items_arrive_by_comparison(stack: Stack, number: 
         await hears(socket, "without a bus", 10.0)
         if number == signal.SIGKILL:
             await eventually(lambda: stack.children("valkey-server") not in ([], [bus]), what="a new Valkey")
-            await eventually(lambda: stack.log.read_text().count("hints of other nodes arrive") >= 4, within=20)
+            await eventually(lambda: stack.log.read_text().count("news of other nodes arrive") >= 4, within=20)
             with stack.only(other):
                 await stack.send("with a new one")
             await hears(socket, "with a new one", BY_HINT)

@@ -123,6 +123,7 @@ async def running(
     pace: Pace | None = None,
     store: Any = None,
     rights: Rights | None = None,
+    boot: int = 7,
     **settings: Any,
 ) -> AsyncIterator[Node]:
     """A node whose truth check sleeps unless ``pace`` says otherwise."""
@@ -142,7 +143,7 @@ async def running(
         inbox,
         rights or Rights(verify),
         hub,
-        Surroundings(clock.monotonic, clock.unix, random.Random(1).random, os.urandom, boot=7),
+        Surroundings(clock.monotonic, clock.unix, random.Random(1).random, os.urandom, boot),
         GatewaySettings(limits=limits or Limits(), **settings),
     )
     node = Node(pool, inbox, hub, gateway, clock)
