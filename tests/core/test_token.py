@@ -110,6 +110,7 @@ def test_an_issuer_may_name_the_user_by_another_claim() -> None:
     assert verify(theirs("ES256", uid="u-17"), keys, NOW).user == "u-17"
     assert code_of(theirs("ES256"), keys=keys) == "token_claims"
     assert code_of(theirs("ES256", uid=17), keys=keys) == "token_claims"
+    assert code_of(theirs("ES256", uid="u-17", sub=...), keys=keys) == "token_claims"
 
 
 def test_an_issuer_with_one_key_needs_no_key_id() -> None:

@@ -82,10 +82,12 @@ async def provider() -> AsyncIterator[Provider]:
     made = Provider()
     server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
     made.port = server.sockets[0].getsockname()[1]
-    yield made
-    if made.hold is not None:
-        made.hold.set()
-    server.close()
+    try:
+        yield made
+    finally:
+        if made.hold is not None:
+            made.hold.set()
+        server.close()
 
 
 @asynccontextmanager
@@ -93,8 +95,10 @@ async def sets(clock: Clock, changed: list[int] | None = None, allow: str = "127
     told = [] if changed is None else changed
     async with HttpClient(networks([allow]), body_cap=BODY_CAP) as http:
         made = KeySets(http, clock, lambda: told.append(1))
-        yield made
-        await made.stop()
+        try:
+            yield made
+        finally:
+            await made.stop()
 
 
 def ids(key_sets: KeySets) -> set[tuple[int, str | None]]:
