@@ -324,6 +324,10 @@ class Session:
         """Something of ours broke."""
         return self._close("internal")
 
+    def gone(self) -> None:
+        """The connection is lost, or its client has said its close: nothing more can be said."""
+        self._at = _At.CLOSED
+
     def end(self, name: str, detail: str = "") -> list[Action]:
         """Close it by this name of a close code."""
         return self._close(name, detail)

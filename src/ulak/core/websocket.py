@@ -110,7 +110,9 @@ class Reader:
         return len(self._data) - self._at
 
     def feed(self, data: bytes) -> None:
-        """Take what has arrived; then call ``next`` until it returns None."""
+        """Take what has arrived; then call ``next`` until it returns None. After a close or a fault it is dropped."""
+        if self._over:
+            return
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 

@@ -111,9 +111,9 @@ class Connection(Socket):
         self.transport.write(frame.frame)
 
     def ephemeral(self, frame: Encoded) -> None:
-        """Send a message or notice, unless the client reads slowly."""
+        """Send a message or notice, unless the client reads slowly or is not welcomed yet."""
         counters = self._house.counters
-        if self._full or not self.is_open:
+        if self._full or not self.session.open:
             counters.dropped += 1
         else:
             counters.frames += 1
@@ -215,6 +215,7 @@ class Connection(Socket):
 
     def ended(self) -> None:
         """Presence ends here, before the transport's last byte."""
+        self.session.gone()
         self._house.hub.leave(self)
 
     def gone(self) -> None:

@@ -173,10 +173,14 @@ class Socket(asyncio.Protocol):
         """The client said its close, or something that ends the connection."""
         if self._state != _OPEN:
             self._finish()
-        elif event.fault and event.code == TOO_BIG:
-            self.oversized(event.text)
         elif event.fault:
-            self.bye(event.code, event.text)
+            if event.code == TOO_BIG:
+                self.oversized(event.text)
+            else:
+                self.bye(event.code, event.text)
+            # Nothing more of this client can be read, its close neither: it is told the end by that of the connection.
+            self._reader = None
+            self.transport.write_eof()
         else:
             self.write(close_frame(NO_CODE if event.code == NO_CODE else event.code))
             self._state = _CLOSING
