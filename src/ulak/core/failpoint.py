@@ -18,6 +18,9 @@ NAMES = (
     "attempt.after_finish",
     "receipts.before_commit",
     "receipts.after_commit",
+    "callbacks.after_take",
+    "callbacks.before_commit",
+    "callbacks.after_commit",
 )
 """Every failpoint, in the order in which a notification passes them."""
 

@@ -49,6 +49,10 @@ class SoftPolicy:
     lasts: timedelta = timedelta(days=30)
 
 
+SOFT = SoftPolicy()
+"""The policy in force."""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A suppression that an event causes: how far, and why."""
 
@@ -100,7 +104,7 @@ def is_soft(receipt: Receipt) -> bool:
 
 
 def soft_until(
-    bounces: Iterable[datetime], delivered_at: datetime | None, policy: SoftPolicy = SoftPolicy()
+    bounces: Iterable[datetime], delivered_at: datetime | None, policy: SoftPolicy = SOFT
 ) -> datetime | None:
     """Until when soft bounces forbid an address, or None when they don't.
 
