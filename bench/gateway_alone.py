@@ -12,9 +12,7 @@ import json
 import os
 import random
 import sys
-import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -22,12 +20,19 @@ import msgspec
 from bench.gateway_servers import MARK
 from ulak import doors
 from ulak.cli.serve import address, listen
-from ulak.core.ids import new_id
-from ulak.core.inbox import News, Page, new_text, origin_text
+from ulak.core.inbox import News, Page
 from ulak.settings import Settings
 
 EPOCH = "bench"
 TEXT = "x" * 104
+_ORIGIN = {
+    "type": "note",
+    "notification": "ntf_01a203f27792792cb30a5444f396ea36",
+    "created_at": "2026-01-01T00:00:00.000Z",
+    "seen_at": None,
+    "read_at": None,
+    "archived_at": None,
+}
 
 
 class Memory:
@@ -86,10 +91,14 @@ class BenchDoors(doors.Doors):
         """What a commit with one new item for this user says."""
         tops = self.store.tops
         revision = tops[0, user] = tops.get((0, user), 0) + 1
-        now = datetime.now(UTC)
-        item = new_id(time.time_ns() // 1_000_000, random.randbytes(10))
-        content = msgspec.json.encode({"title": f"{MARK} {revision}", "body": TEXT}).decode()
-        text = new_text(item, revision, origin_text("note", item, now), content)
+        item = {
+            "id": f"dlv_{revision:032x}",
+            "revision": revision,
+            **_ORIGIN,
+            "title": f"{MARK} {revision}",
+            "body": TEXT,
+        }
+        text = msgspec.json.encode(item).decode()
         self._node.hint([News(0, user, revision, text, revision, revision, EPOCH)])
 
     @property

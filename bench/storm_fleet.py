@@ -29,7 +29,6 @@ FIRST, LONGEST = 0.5, 30.0
 
 ACK_EVERY, ACK_ITEMS = 1.0, 20
 TERMINAL = 4500
-_ESTABLISHED = 1
 
 _decode = msgspec.json.Decoder().decode
 
@@ -214,13 +213,6 @@ class Wire(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection, as a lost network does."""
         self._transport.abort()
-
-    @property
-    def ended(self) -> bool:
-        """Whether the server has ended it, as far as the kernel knows, which goes on while we read nothing."""
-        connection = self._transport.get_extra_info("socket")
-        state: int = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        return state != _ESTABLISHED
 
     def pause(self) -> None:
         """Read nothing any more, and have the kernel take little for us."""

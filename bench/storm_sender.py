@@ -125,7 +125,7 @@ class Sender:
 
 
 async def _main() -> None:
-    lines = asyncio.StreamReader()
+    lines = asyncio.StreamReader(limit=1 << 26)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     sender = Sender(**json.loads(await lines.readline()))
     running = asyncio.create_task(sender.run())

@@ -18,13 +18,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pytest
 from redis.asyncio import Redis
 
 from bench.storm_crowd import Crowd, until
+from bench.storm_fleet import Guest
 from bench.storm_judge import Verdict
 from bench.storm_nodes import Node, Nodes
 from bench.storm_sender import Sender
+from tests.support import eventually
 from ulak.io.embedded import valkey
 
 pytestmark = [
@@ -164,3 +167,43 @@ async def test_a_storm_of_all_at_once_comes_back_whole(nodes: Nodes) -> None:
             await flowing(sender, 100)
         sender.stop()
         clean(await crowd.verdict(sender.accepted))
+
+
+async def test_who_reads_slowly_is_told_all_and_disturbs_nobody(nodes: Nodes) -> None:
+    async with crowd_on(nodes) as crowd:
+        slow = crowd.fleet.guests[:6]
+        hanging, pausing = slow[:3], slow[3:]
+        for guest in slow:
+            assert guest.wire is not None
+            guest.wire.pause()
+        async with traffic(crowd) as sender:
+            heavy = Sender(nodes.urls(), nodes.key, [g.user for g in slow], 1_500.0, batch=50, text="x" * 12_000)
+            flood = asyncio.create_task(heavy.run())
+            await until(lambda: heavy.number >= 4_000, 60, lambda: f"{heavy.number} heavy ones accepted")
+            heavy.stop()
+            await flood
+            for guest in pausing:
+                assert guest.wire is not None
+                guest.wire.resume()
+            await until(lambda: crowd.missing(sender.accepted) < 50, 30, lambda: "others wait for the slow ones")
+            # Who reads nothing for 30 s is let go; the node says so itself, as we don't read its close frame either.
+            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {nodes.key}"}) as session:
+                await eventually(lambda: gone(session, hanging), within=60, every=0.5, what="slow sockets stay open")
+            assert not any(set(guest.closes) for guest in pausing)
+            for guest in hanging:
+                assert guest.wire is not None
+                guest.wire.resume()
+            await crowd.all_in(30)
+            assert all(set(guest.closes) <= {4001, 1006} for guest in hanging)
+        accepted = {user: [*sender.accepted.get(user, ()), *heavy.accepted.get(user, ())] for user in crowd.users}
+        clean(await crowd.verdict(accepted))
+
+
+async def gone(session: aiohttp.ClientSession, guests: list[Guest]) -> bool:
+    """Whether no node holds a socket of any of these."""
+    for guest in guests:
+        async with session.get(f"{guest.node}/v1/connections", params={"user": guest.user}) as answer:
+            said = await answer.json()
+        if said["items"] or not said["complete"]:
+            return False
+    return True
