@@ -27,7 +27,7 @@ from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
-from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings
+from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings, streams
 from ulak.edge.gateway.listening import Listening
 from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard
@@ -104,6 +104,7 @@ class Doors:
         rights = Rights(self.tokens.verify, self.tokens.redeem, self.tokens.ticket, Listening(Topics(node.pool)).may)
         surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
         self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
+        self._streams = streams.Streams(self.gateway)
         self.tokens.listen(self.hub.revoke)
         node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,7 +134,10 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand each request to its door; sockets come to ``gateway.socket`` by themselves."""
-        await self._api(scope, receive, send)
+        if scope["raw_path"] == streams.PATH and scope["method"] == "GET":
+            await self._streams(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
 
     async def _ready(self) -> str | None:
         if self.gateway.draining:

@@ -119,6 +119,8 @@ class HttpGuard(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
+        # For a stream that nobody reads: without this it could only be left to the kernel's patience.
+        cycle.scope["extensions"] = {"ulak": {"hang_up": self.transport.abort}}
         super()._start_asgi_task(cycle, app)
 
     def _count(self, size: int) -> None:
