@@ -94,6 +94,18 @@ async def test_a_bus_that_is_down_answers_at_once_and_says_so(valkey_server: Run
         await eventually(lambda: one.bus.up)
 
 
+async def test_who_does_not_know_the_others_yet_claims_nothing(valkey_server: RunningValkey) -> None:
+    node = Node(valkey_server.url, 1)
+    assert not (await node.bus.ask(ALL, 0.1)).complete
+    assert not node.bus.publish(0, None, "{}")
+    node.bus.nodes([1])
+    assert (await node.bus.ask(ALL, 0.1)).complete  # alone, it needs no Valkey
+    assert node.bus.publish(0, None, "{}")
+    async with nodes(valkey_server.url, 2) as (two,):
+        two.bus._others = None
+        assert not (await two.bus.ask(ALL, 5.0)).complete
+
+
 async def test_answers_never_cross_callers_in_a_storm_of_cancels(valkey_server: RunningValkey) -> None:
     async with nodes(valkey_server.url, 1, 2) as (one, two):
         users = [f"u{n}" for n in range(40)]

@@ -34,6 +34,16 @@ async def test_news_go_to_the_nodes_that_hold_the_user_and_to_no_other(valkey_se
         assert not one.hub.news
 
 
+async def test_a_node_that_has_just_started_is_reached_before_its_heartbeat_is_known(
+    valkey_server: RunningValkey,
+) -> None:
+    async with nodes(valkey_server.url, 1) as (one,), nodes(valkey_server.url, 2) as (two,):
+        await two.hold("ann", topics=["goals"])
+        one.bus.news([News(0, "ann", 1)])
+        one.bus.publish(0, "goals", "1:0")
+        await eventually(lambda: two.hub.news and two.hub.said)
+
+
 async def test_what_waits_at_one_moment_is_one_message_a_node(valkey_server: RunningValkey) -> None:
     async with nodes(valkey_server.url, 1, 2) as (one, two):
         await two.hold(*(f"u{n}" for n in range(50)))

@@ -50,7 +50,7 @@ class ValkeyBus:
         self._directory = Directory(boot, self._pace)
         self._outgoing = Outgoing()
         self._asking = Asking()
-        self._others: frozenset[int] = frozenset()
+        self._others: frozenset[int] | None = None  # not known yet
         self._to_say = asyncio.Event()
         self._to_keep = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,6 +94,11 @@ class ValkeyBus:
         """Learn which nodes live."""
         self._others = frozenset(alive) - {self._boot}
 
+    @property
+    def _alone(self) -> bool:
+        """Whether no other node lives, as far as is known."""
+        return self._others is not None and not self._others
+
     def hold(self, kind: Kind, tenant: int, name: str) -> None:
         """The first connection of this user, or listener of this topic, has come."""
         self._directory.hold(kind, tenant, name)
@@ -106,18 +111,15 @@ class ValkeyBus:
 
     def news(self, news: Sequence[News]) -> None:
         """Tell the other nodes that hold these users. Never waits; may be lost."""
-        if self._others:
-            self._outgoing.news(news)
-            self._to_say.set()
+        self._outgoing.news(news)
+        self._to_say.set()
 
     def publish(self, tenant: int, topic: str | None, text: str) -> bool:
         """Hand an ephemeral message to all who listen; False when it reaches this node only."""
         self._here.deliver(tenant, topic, text)
-        if not self._others:
-            return True
         taken = self._outgoing.said(Said(tenant, topic, text))
         self._to_say.set()
-        return taken and self.up
+        return (taken and self.up) or self._alone
 
     async def ask(self, question: Question, seconds: float) -> Answers:
         """Ask every node that may know, this one included, and wait at most this long."""
@@ -125,7 +127,7 @@ class ValkeyBus:
         if question.connection is not None and boot_of(question.connection) == self._boot:
             return merge([own], question.limit, complete=True)
         if not self.up:  # answers could not arrive
-            return merge([own], question.limit, complete=not self._others)
+            return merge([own], question.limit, complete=self._alone)
         asked = self._asking.begin(question)
         try:
             self._outgoing.ask(asked)
@@ -133,7 +135,9 @@ class ValkeyBus:
             await asked.wait(seconds)
         finally:
             self._asking.end(asked)
-        return merge([own, *asked.replies.values()], question.limit, complete=asked.complete)
+        return merge(
+            [own, *asked.replies.values()], question.limit, complete=asked.complete and self._others is not None
+        )
 
     # ------------------------------------------------------------------------------------ say
 
@@ -155,7 +159,7 @@ class ValkeyBus:
         holders: Mapping[Place, Sequence[int]] = {}
         unsure: Sequence[int] = ()
         if places or parcel.asked:
-            alive = sorted(self._others) if parcel.asked else ()
+            alive = sorted(self._others or ()) if parcel.asked else ()
             holders, unsure = await self._directory.find(client, places, alive)
         post: list[tuple[str, Message]] = []
         asked = [(one, self._targets(one.question, holders, unsure)) for one in parcel.asked]
@@ -194,14 +198,14 @@ class ValkeyBus:
 
         Who listens must answer; so must a node that lives by its heartbeat, though it may be deaf.
         """
-        counts = iter(heard)
+        counts, alive = iter(heard), self._others or frozenset()
         for one, boots in asked:
             if boots is None:
                 listening = next(counts) - 1  # this node listens, too
-                one.expect(self._others, at_least=listening)
+                one.expect(alive, at_least=listening)
             else:
                 reached = {boot for boot in boots if next(counts) > 0}
-                one.expect(reached | (self._others & set(boots)))
+                one.expect(reached | (alive & set(boots)))
 
     # ------------------------------------------------------------------------------------ keep
 
