@@ -86,6 +86,19 @@ class Node:
         return caught.value.rcvd.code
 
 
+async def streamed(node: Node, token: str, begun: asyncio.Event) -> tuple[str, float]:
+    """All that a stream says until it ends, and when that is."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+        session.get(node.url + "/v1/me/inbox/stream") as answer,
+    ):
+        assert answer.status == 200
+        said = await answer.content.readline()
+        begun.set()
+        said += await answer.content.read()
+        return said.decode(), time.monotonic()
+
+
 async def closed(socket: ClientConnection) -> tuple[int, float]:
     """The code with which a socket ends, and when."""
     await asyncio.wait_for(socket.wait_closed(), 20)
@@ -178,11 +191,16 @@ async def _put_out(one: Node, other: Node, key: str, user: str) -> float:
     ):
         assert again["user"] == user
         assert (await other.call("GET", "/v1/me/inbox", token))[0] == 200
+        begun = asyncio.Event()
+        stream = asyncio.create_task(streamed(other, token, begun))
+        await asyncio.wait_for(begun.wait(), 10)
         status, answer = await one.call("POST", f"/v1/users/{user}/revoke", key, {})
         began = time.monotonic()
         assert (status, answer["user"]) == (200, user)
         ends = await asyncio.gather(*map(closed, (here, by_ticket, there, by_issuer)))
         assert [code for code, _ in ends] == [4506] * 4
+        said, ended_at = await asyncio.wait_for(stream, 20)
+        assert "4506" in said
         for node in (one, other):
             assert (await node.call("GET", "/v1/me/inbox", token))[1]["code"] == "token_revoked"
             assert (await node.call("GET", "/v1/me/inbox", foreign))[1]["code"] == "token_revoked"
@@ -196,7 +214,7 @@ async def _put_out(one: Node, other: Node, key: str, user: str) -> float:
                 assert hello["user"] == user
         await bob.ping()
         assert bob.close_code is None
-        return max(at for _, at in ends) - began
+        return max(ended_at, *(at for _, at in ends)) - began
 
 
 async def _one_token(one: Node, other: Node, key: str) -> None:
