@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -40,9 +40,11 @@ class Database:
         self.open = asyncio.Event()
         self.open.set()
         self.era = "1-a"
+        self.failures = 0
 
     def _fail(self) -> None:
         if self.error is not None:
+            self.failures += 1
             raise self.error
 
     async def epoch(self) -> str:
@@ -116,9 +118,11 @@ class One(Member):
 
 
 @asynccontextmanager
-async def running(database: Database, **pace: float) -> AsyncIterator[Hub]:
+async def running(
+    database: Database, monotonic: Callable[[], float] = time.monotonic, **pace: float
+) -> AsyncIterator[Hub]:
     settings = {"compare": 1e9, "alarmed": 0.01, "pause": 0.01, **pace}
-    hub = Hub(database, time.monotonic, time.time, Pace(**settings))  # type: ignore[arg-type]
+    hub = Hub(database, monotonic, time.time, Pace(**settings))  # type: ignore[arg-type]
     work = asyncio.create_task(hub.run())
     yield hub
     work.cancel()
@@ -228,10 +232,18 @@ async def test_one_who_left_is_not_told_but_his_acks_are_written() -> None:
 
 async def test_the_truth_check_takes_its_time_while_the_bus_is_up() -> None:
     database = Database()
-    async with running(database) as hub:
+    looks = 0
+
+    def monotonic() -> float:
+        nonlocal looks
+        looks += 1
+        return time.monotonic()
+
+    async with running(database, monotonic) as hub:
         await welcomed(hub, "ann")
         database.tops[(0, "ann")] = 5
-        await asyncio.sleep(0.1)
+        looks = 0
+        await eventually(lambda: looks > 5, what="it has looked at the clock several times")
         assert database.compared == []
 
 
@@ -270,7 +282,7 @@ async def test_the_truth_check_outlives_a_database_that_is_away() -> None:
         hub.bus(up=False)
         database.error = ConnectionResetError()
         database.tops[(0, "ann")] = 1
-        await asyncio.sleep(0.05)
+        await eventually(lambda: database.failures > 2)
         database.error = None
         await eventually(lambda: ann.session.sent == 1)
 
@@ -282,7 +294,7 @@ async def test_a_long_poll_returns_by_a_hint_by_the_truth_or_by_the_clock() -> N
         waiting = asyncio.create_task(hub.wait(0, "ann", 3, 30.0))
         await eventually(lambda: database.compared)
         hub.hint([News(0, "ann", 3), News(0, "bob", 9)])
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         assert not waiting.done()
         hub.hint([News(0, "ann", 4)])
         await asyncio.wait_for(waiting, 1)
@@ -290,8 +302,9 @@ async def test_a_long_poll_returns_by_a_hint_by_the_truth_or_by_the_clock() -> N
         database.tops[(0, "ann")] = 4
         await asyncio.wait_for(hub.wait(0, "ann", 3, 30.0), 1)
 
+        asked = len(database.compared)
         waiting = asyncio.create_task(hub.wait(0, "ann", 4, 30.0))
-        await asyncio.sleep(0.01)
+        await eventually(lambda: len(database.compared) > asked)
         database.tops[(0, "ann")] = 5
         await hub.compare()
         await asyncio.wait_for(waiting, 1)
