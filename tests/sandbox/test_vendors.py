@@ -28,13 +28,14 @@ from ulak.core.content.email import Attachment, EmailContent
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Outcome
 from ulak.io.outbound.vendor import VendorSender
-from ulak.providers.contract import HttpReply, HttpRequest, Message
-from ulak.providers.registry import PROVIDERS
+from ulak.providers.contract import Callback, HttpReply, HttpRequest, Message, Rejected, Verified
+from ulak.providers.registry import EVENTS, PROVIDERS
+from ulak.providers.registry import check as check_account
 from ulak.sandbox import control, magic
 from ulak.sandbox.credentials import CREDENTIALS
 from ulak.sandbox.mail import parse
 from ulak.sandbox.server import Options, Sandbox
-from ulak.sandbox.vendor_events import sendgrid_public_key
+from ulak.sandbox.vendor_events import TOPIC, sendgrid_public_key
 
 pytestmark = pytest.mark.anyio
 
@@ -416,6 +417,41 @@ async def test_events_are_posted_and_proven(
     assert [kind_of(vendor, event) for event in events] == TOLD[vendor]
     numbers = [0, 1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 6]
     assert [attempt_of(vendor, event) for event in events] == [f"att_{number}_1" for number in numbers]
+
+
+@vendor
+@pytest.mark.parametrize("version", ["1", "2"])
+async def test_what_is_posted_is_what_we_verify_and_read(
+    vendor: str, version: str, sandbox: Sandbox, sender: VendorSender, listener: Listener
+) -> None:
+    """The other side of the wire is another module's; here both must agree."""
+    user = {"events_username": "me", "events_password": "geheim-geheim-geheim"}
+    settings: dict[str, dict[str, object]] = {
+        "ses": {"events_topics": [TOPIC], "events_certificate_host": sandbox.vendors_url.removeprefix("http://")},
+        "sendgrid": {"events_public_key": sendgrid_public_key()},
+        "postmark": {**user},
+    }
+    own = account(sandbox, vendor, **settings[vendor])
+    check_account(vendor, own.settings)
+    wish = {"vendor": vendor, "url": listener.url, "username": "me", "password": user["events_password"]}
+    await post(sandbox, "callbacks", {**wish, "signature_version": version} if vendor == "ses" else wish)
+    attempt = f"att_{7:032x}_1"
+    one = msgspec.structs.replace(message("hard-bounce"), attempt=attempt)
+    (outcome,) = await send(sender, own, one)
+    await eventually(lambda: listener.got)
+    headers, body = listener.got[0]
+    now = datetime.now(UTC)
+    for changed, expected in ((body, Verified), (body.replace(b"5.1.1", b"5.1.2"), Rejected)):
+        callback = Callback(headers, changed)
+        fetched = {need.url: sandbox.vendors.callbacks.sns.certificate(now)
+                   for need in EVENTS[vendor].needs(callback, own, now)}  # fmt: skip
+        verdict = EVENTS[vendor].verify(callback, own, fetched, now)
+        assert isinstance(verdict, expected) or vendor == "postmark"
+    told = EVENTS[vendor].receipts(body)
+    (receipt,) = told.receipts
+    assert (told.unknown, receipt.kind, receipt.permanence) == (0, "bounced", "permanent")
+    assert (receipt.vendor_id, receipt.recipient) == (outcome.vendor_id, "hard-bounce@example.com")
+    assert receipt.attempt == attempt
 
 
 async def test_both_versions_of_the_signature_and_a_subscription(

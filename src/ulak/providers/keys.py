@@ -16,13 +16,8 @@ _NAMES: Mapping[object, str] = {str: "text", int: "a whole number", bool: "true 
 
 
 def check_types(settings: Mapping[str, object], known: Types) -> None:
-    """Every key must be known and its value of the type; raises ``ValueError`` naming the key.
-
-    Keys that begin with ``events_`` are left to the module that reads the vendor's events.
-    """
+    """Every key must be known and its value of the type; raises ``ValueError`` naming the key."""
     for key, value in settings.items():
-        if key.startswith("events_"):
-            continue
         if key not in known:
             raise ValueError(f"{key}: unknown setting; known are {', '.join(known)}")
         wanted = known[key]

@@ -248,6 +248,13 @@ def test_nothing_in_a_message_becomes_a_field_or_a_recipient(
     assert said in lines_in(only)
 
 
+@vendor
+def test_a_body_holds_nothing_that_no_email_can(vendor: str) -> None:
+    sent_body = build(vendor, with_content(text="a\0b\x1b\tc\r\nd\ud800", html="<p>\0</p>")).body.decode()
+    assert "a\ufffdb\ufffd\\tc\\r\\nd\ufffd" in sent_body
+    assert "\\u00" not in sent_body
+
+
 @given(st.text(min_size=1, max_size=200).filter(str.isprintable))
 def test_encoded_words_say_what_was_meant(text: str) -> None:
     made = ascii_text(text)
@@ -346,6 +353,6 @@ def test_unusable_settings_name_their_key(vendor: str, settings: dict[str, objec
 
 def test_usable_settings() -> None:
     ses.check({"region": "us-gov-west-1", "access_key_env": "A", "secret_key_env": "B", "session_token_env": "C"})
-    ses.check({**SETTINGS["ses"], "endpoint": "http://127.0.0.1:5000", "events_topics": ["arn:aws:sns:x"]})
+    ses.check({**SETTINGS["ses"], "endpoint": "http://127.0.0.1:5000"})
     sendgrid.check({"api_key_env": "K", "region": "eu", "endpoint": "https://proxy.example.com/sendgrid"})
     postmark.check({"server_token_env": "K", "stream": "outbound", "endpoint": "http://[::1]:80"})
