@@ -22,13 +22,15 @@ from ulak.core.model import Account, Channel
 from ulak.flow.accept import Acceptor
 from ulak.flow.attempt import Finisher, Keeper, Route, Sender, Worker
 from ulak.flow.attempt import Settings as AttemptSettings
+from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
 from ulak.flow.plan import Planner
 from ulak.flow.plan.planner import Listeners
 from ulak.io.failpoint import KillAt
 from ulak.io.metrics import Metrics
 from ulak.io.outbound.discard import DiscardSender
-from ulak.io.outbound.egress import networks
+from ulak.io.outbound.egress import Network, networks
+from ulak.io.outbound.http import HttpClient
 from ulak.io.outbound.smtp import SmtpSender
 from ulak.io.outbound.vendor import VendorSender
 from ulak.io.postgres import attempting, nodes
@@ -87,6 +89,15 @@ def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
     return replace(account, settings={**open_settings, **keys, "endpoint": vendors})
 
 
+def _allowed(settings: Settings, *more: str) -> Sequence[Network]:
+    """Networks that may be reached although the guard forbids them; raises ``SettingError``."""
+    named = [text.strip() for text in settings.allow_networks.split(",") if text.strip()]
+    try:
+        return networks([*named, *more])
+    except ValueError as error:
+        raise SettingError(f"ULAK_ALLOW_NETWORKS: {error}") from None
+
+
 class Node:
     """The stages and doors of one process, from ``start`` to ``stop``."""
 
@@ -104,6 +115,7 @@ class Node:
         self._seen: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._solo = Solo()
+        self._files = HttpClient(_allowed(settings), body_cap=BODY_CAP, connections=32)
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
         self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()))
@@ -167,6 +179,7 @@ class Node:
             await self.keeper.stop()
             await asyncio.gather(*(w.stop(self.settings.drain_seconds) for w in self._workers.values()))
             await self.finisher.stop()
+        await self._files.aclose()
         try:
             await nodes.stop(self.pool, self.boot)
         except EXPECTED as error:
@@ -249,6 +262,7 @@ class Node:
             failpoints=self.failpoints,
             called=self.metrics.called,
             solo=self._solo,
+            files=self._files,
         )
 
     def _route(self, declared: Account) -> Route:
@@ -272,10 +286,8 @@ class Node:
             return InboxSender(self.pool, self.hint)
         if account.provider == "smtp":
             return SmtpSender(account)
-        allowed = [text.strip() for text in self.settings.allow_networks.split(",") if text.strip()]
-        if self.settings.sandbox_smtp:
-            allowed.append("127.0.0.1/32")
-        return VendorSender(account, networks(allowed))
+        own = ("127.0.0.1/32",) if self.settings.sandbox_smtp else ()
+        return VendorSender(account, _allowed(self.settings, *own))
 
     def _gauges(self) -> dict[str, float]:
         return {

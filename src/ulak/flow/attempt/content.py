@@ -15,14 +15,19 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
-def content_of(channel: Channel, provider: Provider, row: Started, loaded: Loaded) -> Content:
-    """Render a row for its channel; raises ``RenderError`` when its template can't be rendered."""
+def content_of(
+    channel: Channel, provider: Provider, row: Started, loaded: Loaded, timezone: str | None = None
+) -> Content:
+    """Render a row for its channel; raises ``RenderError`` when its template can't be rendered.
+
+    ``timezone`` is the user's, for templates that write moments.
+    """
     if not provider.CAPABILITIES.content:
         return NoContent()
     kind = loaded.catalog.types[row.type]
     context = {
         "data": _decode(row.data),
-        "user": {"id": row.user, "locale": row.locale},
+        "user": {"id": row.user, "locale": row.locale, "timezone": timezone},
         "notification": {"id": external("ntf", row.notification), "type": row.type},
         "actor": row.actor,
     }

@@ -13,14 +13,13 @@ from datetime import datetime, timedelta
 from ulak.core.aftermath import Course, Next, after_outcome
 from ulak.core.content.email import ContentError
 from ulak.core.failpoint import Failpoints, NoFailpoints
-from ulak.core.ids import attempt_id, external
 from ulak.core.loaded import Catalogs
-from ulak.core.model import LANES, SOLO, Account, Channel, Class
+from ulak.core.model import LANES, SOLO, Account, Class
 from ulak.core.outcome import Kind, Outcome, outcome
-from ulak.core.render import RenderError
 from ulak.core.states import SETTLED
-from ulak.flow.attempt.content import content_of
+from ulak.flow.attempt.attachments import Files
 from ulak.flow.attempt.finisher import Finisher
+from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
 from ulak.flow.attempt.model import Call, Clock, Lease, OpenPermits, Permits, Route, Settings
 from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
@@ -30,7 +29,6 @@ from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
 
-_NOT_SENT = "internal_error_before_send"
 _SMALL = 4
 """An account with fewer slots than this has fewer than its lanes together."""
 
@@ -75,6 +73,7 @@ class Tools:
     clock: Clock = time.monotonic
     called: Called = _silent
     solo: Solo = field(default_factory=Solo)
+    files: Files = field(default_factory=NoFiles)
 
 
 class Worker:
@@ -85,6 +84,7 @@ class Worker:
         self.declared = declared or route.account
         self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
         self._tools = tools
+        self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files)
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
         self._free = self._slots()
         self._wake = {line.lane: asyncio.Event() for line in self.lines}
@@ -222,15 +222,16 @@ class Worker:
             self.wake(lane)
 
     async def _results(self, call: Call, started_at: float) -> list[Result]:
-        results, messages = await self._messages(call, started_at)
-        if not messages:
-            return results
-        rows = list(messages)
         account = self.route.account
+        made = await self._maker.make(call.rows, account, self.route.provider)
+        results = [self._result(call, row, verdict, started_at) for row, verdict in made.failed]
+        if not made.messages:
+            return results
+        rows = list(made.messages)
         if self._time_left(call) <= account.timeout + self._tools.settings.margin:
             return results + [self._released(call, row) for row in rows]
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
-        outcomes = await self._send(list(messages.values()), now)
+        outcomes = await self._send(list(made.messages.values()), now)
         return results + [
             self._result(call, row, verdict, started_at) for row, verdict in zip(rows, outcomes, strict=True)
         ]
@@ -252,41 +253,9 @@ class Worker:
             return first + second
         except Exception:
             log.exception("a request of %s could not be built", account.name)
-            return [outcome(Kind.RETRY, _NOT_SENT)] * len(batch)
+            return [outcome(Kind.RETRY, NOT_SENT)] * len(batch)
         reply = await self.route.sender.send(request, account.timeout)
         return list(self.route.provider.read(reply, batch, account, now))
-
-    async def _messages(self, call: Call, started_at: float) -> tuple[list[Result], dict[Started, Message]]:
-        """Render each row; one that can't be rendered has its result already."""
-        results: list[Result] = []
-        messages: dict[Started, Message] = {}
-        channel = Channel(self.route.account.channel)
-        for row in call.rows:
-            try:
-                loaded = await self._tools.catalogs.get(row.tenant, row.catalog)
-                kind = loaded.catalog.types[row.type]
-                content = content_of(channel, self.route.provider, row, loaded)
-            except RenderError as error:
-                bad = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
-                results.append(self._result(call, row, bad, started_at))
-                continue
-            except Exception:
-                log.exception("a message of %s could not be made", self.route.account.name)
-                results.append(self._result(call, row, outcome(Kind.RETRY, _NOT_SENT), started_at))
-                continue
-            messages[row] = Message(
-                delivery=external("dlv", row.delivery),
-                attempt=attempt_id(row.delivery, row.n),
-                target=row.target,
-                content=content,
-                expires_at=row.expires_at,
-                tenant=row.tenant,
-                klass=Class(row.klass),
-                type=row.type,
-                category=kind.category,
-                user=row.user,
-            )
-        return results, messages
 
     def _time_left(self, call: Call) -> float:
         return call.lease.until - self._tools.clock()

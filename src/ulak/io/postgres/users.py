@@ -101,3 +101,9 @@ class Users:
                 await connection.execute(self._sql.delete_preferences, tenant, user)
             await connection.execute(self._sql.choose, tenant, user, *columns, source)
             return await connection.fetch(self._sql.preferences, tenant, user)
+
+
+async def zones(pool: Pool, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], str]:
+    """Stored time zones by tenant and user; users without one are missing."""
+    rows = await pool.fetch(load("users").zones, [tenant for tenant, _ in keys], [user for _, user in keys])
+    return {(row["tenant"], row["id"]): row["timezone"] for row in rows}

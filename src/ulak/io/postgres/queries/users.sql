@@ -62,3 +62,8 @@ SELECT $1::int, $2::text, c.category, c.channel, c.allowed, $6::text
 FROM unnest($3::text[], $4::text[], $5::bool[]) AS c (category, channel, allowed)
 ON CONFLICT (tenant, user_id, category, channel) DO UPDATE
 SET allowed = excluded.allowed, source = excluded.source, changed_at = now();
+
+-- name: zones
+-- Time zones of these users, of any tenants; those who have none are left out.
+SELECT u.tenant, u.id, u.timezone FROM unnest($1::int[], $2::text[]) AS q (tenant, id)
+JOIN users u ON u.tenant = q.tenant AND u.id = q.id WHERE u.timezone IS NOT NULL;

@@ -1,0 +1,109 @@
+"""What message does each claimed row become, right before the call: content, files, facts for the vendor?"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ulak.core.content.email import EmailContent
+from ulak.core.ids import attempt_id, external
+from ulak.core.loaded import Catalogs, Loaded
+from ulak.core.model import Account, Channel, Class
+from ulak.core.outcome import Kind, Outcome, outcome
+from ulak.core.render import RenderError
+from ulak.flow.attempt.attachments import Files, fetched
+from ulak.flow.attempt.content import content_of
+from ulak.io.postgres.attempting import Started
+from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.users import zones
+from ulak.providers.contract import HttpReply, HttpRequest, Lost, Message, Provider, Refused
+
+log = logging.getLogger(__name__)
+
+NOT_SENT = "internal_error_before_send"
+
+
+class NoFiles:
+    """Nothing is fetched."""
+
+    async def send(self, request: HttpRequest, deadline: float) -> HttpReply | Lost | Refused:
+        """Refuse."""
+        del request, deadline
+        return Refused("files", "this node fetches no files")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Messages in the order of their rows, and what became of rows that have none."""
+
+    messages: Mapping[Started, Message]
+    failed: Sequence[tuple[Started, Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Makes messages out of rows."""
+
+    pool: Pool
+    catalogs: Catalogs
+    clock: Callable[[], float]
+    files: Files
+
+    async def make(self, rows: Sequence[Started], account: Account, provider: Provider) -> Made:
+        """Render each row; one that can't be made has its outcome already. Nothing has been sent by then."""
+        messages: dict[Started, Message] = {}
+        failed: list[tuple[Started, Outcome]] = []
+        known = _Zones(self.pool, rows)
+        for row in rows:
+            try:
+                made = await self._message(row, Channel(account.channel), provider, known)
+            except RenderError as error:
+                made = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
+            except Exception:
+                log.exception("a message of %s could not be made", account.name)
+                made = outcome(Kind.RETRY, NOT_SENT)
+            if isinstance(made, Outcome):
+                failed.append((row, made))
+            else:
+                messages[row] = made
+        return Made(messages, failed)
+
+    async def _message(self, row: Started, channel: Channel, provider: Provider, known: _Zones) -> Message | Outcome:
+        loaded: Loaded = await self.catalogs.get(row.tenant, row.catalog)
+        kind = loaded.catalog.types[row.type]
+        zoned = provider.CAPABILITIES.content and loaded.renderer.zoned(kind, channel, row.locale)
+        zone = await known.of(row) if zoned else None
+        content = content_of(channel, provider, row, loaded, zone)
+        if isinstance(content, EmailContent) and content.linked:
+            whole = await fetched(content, self.files, self.clock)
+            if isinstance(whole, Outcome):
+                return whole
+            content = whole
+        return Message(
+            delivery=external("dlv", row.delivery),
+            attempt=attempt_id(row.delivery, row.n),
+            target=row.target,
+            content=content,
+            expires_at=row.expires_at,
+            tenant=row.tenant,
+            klass=Class(row.klass),
+            type=row.type,
+            category=kind.category,
+            user=row.user,
+        )
+
+
+class _Zones:
+    """Time zones of a batch's users, read together when the first one is asked for."""
+
+    def __init__(self, pool: Pool, rows: Sequence[Started]) -> None:
+        self._pool = pool
+        self._rows = rows
+        self._known: Mapping[tuple[int, str], str] | None = None
+
+    async def of(self, row: Started) -> str | None:
+        """The stored time zone of a row's user, if there is one."""
+        if self._known is None:
+            self._known = await zones(self._pool, [(each.tenant, each.user) for each in self._rows])
+        return self._known.get((row.tenant, row.user))
