@@ -7,9 +7,10 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from ulak.core.model import Account, Channel
+from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
 from ulak.providers.answers import Rule
 from ulak.providers.contract import EmailContent, HttpReply, Lost, Message, Phase, Refused, Reply
@@ -73,6 +74,13 @@ def test_each_result_of_a_batch_stands_for_its_message() -> None:
     outcomes = read("postmark", HttpReply(200, {}, json.dumps(results).encode()), 4)
     assert [outcome.kind for outcome in outcomes] == ["accepted", "recipient_permanent", "payload_error", "accepted"]
     assert [outcome.vendor_id for outcome in outcomes] == ["a", None, None, None]
+
+
+def test_a_no_of_the_marketing_stream_is_none_to_a_receipt() -> None:
+    messages = [msgspec.structs.replace(MESSAGE, klass=klass) for klass in (Class.MARKETING, Class.TRANSACTIONAL)]
+    reply = HttpReply(200, {}, b'[{"ErrorCode":406},{"ErrorCode":406}]')
+    outcomes = PROVIDERS["postmark"].read(reply, messages, Account("mail", "postmark", Channel.EMAIL), NOW)
+    assert [outcome.scope for outcome in outcomes] == ["class:marketing", "all"]
 
 
 @pytest.mark.parametrize("vendor", VENDORS)

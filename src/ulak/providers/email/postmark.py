@@ -18,6 +18,7 @@ import msgspec
 from ulak.core.content.email import ContentError
 from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
+from ulak.core.suppression import of_class
 from ulak.providers import keys
 from ulak.providers.answers import Answer, Table, rule, seconds, text_of
 from ulak.providers.contract import Capabilities, HttpReply, HttpRequest, Message, Reply
@@ -159,8 +160,15 @@ def read(reply: Reply, messages: Sequence[Message], account: Account, now: datet
         except (msgspec.DecodeError, RecursionError):
             results = []
         if len(results) == len(messages):
-            return [TABLE.judge(_item(200, result)) for result in results]
+            return [_scoped(TABLE.judge(_item(200, r)), m) for r, m in zip(results, messages, strict=True)]
     return [TABLE.judge(_answer(reply, now))] * len(messages)
+
+
+def _scoped(verdict: Outcome, message: Message) -> Outcome:
+    """Postmark lists an address for a stream; that of marketing must not keep a receipt from anybody."""
+    if verdict.reason == "postmark_406" and message.klass is Class.MARKETING:
+        return msgspec.structs.replace(verdict, scope=of_class(Class.MARKETING))
+    return verdict
 
 
 def _email(letter: Letter, message: Message, settings: Mapping[str, object]) -> _Email:
