@@ -56,7 +56,7 @@ class Reader:
 
     async def open(self, query: str = "", **headers: str) -> None:
         given = {"Authorization": f"Bearer {self.token}"} | headers
-        url = f"http://127.0.0.1:{self.node.port}{PATH}{query}"
+        url = f"http://127.0.0.1:{self.node.port}{PATH.decode()}{query}"
         answer = await self._session.get(url, headers={n: v for n, v in given.items() if v})
         self._answer = answer
         self.status = answer.status
