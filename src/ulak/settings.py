@@ -34,7 +34,7 @@ class Settings:
     node: str = _option("", "this node's name, unique among nodes; a restarted node of a name takes over at once")
     roles: str = _option("api,gateway,worker", "what this node does")
     processes: int = _option(1, "processes of this node, all on one port; more than one starts an embedded Valkey")
-    valkey_url: str = _option("", "Valkey for hints between nodes; empty: hints stay in the process")
+    valkey_url: str = _option("", "Valkey for news, presence and topics between nodes; empty: they stay in the process")
     pool_size: int = _option(12, "connections to PostgreSQL of each process")
     statement_cache: int = _option(200, "prepared statements a connection; 0 behind a transaction-pooling PgBouncer")
     lease_seconds: float = _option(60.0, "how long a batch may take before another node takes over")
