@@ -27,6 +27,7 @@ from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
+from ulak.edge.callbacks import PREFIX, Accounts, CallbackDeps, CallbackDoor
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings, streams
 from ulak.edge.gateway.listening import Listening
 from ulak.edge.gateway.presence import Presence
@@ -39,6 +40,7 @@ from ulak.io.outbound.egress import networks
 from ulak.io.outbound.http import HttpClient
 from ulak.io.outbound.jwks import AT_ONCE, BODY_CAP
 from ulak.io.postgres import nodes
+from ulak.io.postgres.callbacks import Callbacks
 from ulak.io.postgres.catalogs import apply
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.keys import Keys
@@ -54,7 +56,7 @@ from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
 from ulak.io.valkey.bus import ValkeyBus
-from ulak.node import Node
+from ulak.node import Node, account_with_secrets
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -105,6 +107,7 @@ class Doors:
         surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
         self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
         self._streams = streams.Streams(self.gateway)
+        self._callbacks = _callbacks(node, self._http)
         self.tokens.listen(self.hub.revoke)
         node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
@@ -136,6 +139,8 @@ class Doors:
         """Hand each request to its door; sockets come to ``gateway.socket`` by themselves."""
         if scope["raw_path"] == streams.PATH and scope["method"] == "GET":
             await self._streams(scope, receive, send)
+        elif scope["path"].startswith(PREFIX):
+            await self._callbacks(scope, receive, send)
         else:
             await self._api(scope, receive, send)
 
@@ -187,6 +192,23 @@ def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:
     http = HttpClient(allowed, body_cap=BODY_CAP, connections=AT_ONCE)
     stores = Stores(keys, Secrets(node.pool), Revocations(node.pool), issuers, http)
     return Tokens(stores, Times(time.time, time.monotonic, os.urandom)), http
+
+
+def _callbacks(node: Node, http: HttpClient) -> CallbackDoor:
+    """The vendors' door; it wakes the stage of this node, others find the work by themselves."""
+    accounts = Accounts(lambda: node.catalogs.current, account_with_secrets, (SettingError,))
+    deps = CallbackDeps(
+        store=Callbacks(node.pool),
+        accounts=accounts,
+        fetch=http.send,
+        clock=_now,
+        monotonic=time.monotonic,
+        entropy=os.urandom,
+        stored=node.applier.wake,
+    )
+    door = CallbackDoor(deps)
+    node.gauges(lambda: {"callbacks_kept": door.kept, "callbacks_rejected": door.rejected})
+    return door
 
 
 class _Server(uvicorn.Server):

@@ -26,6 +26,7 @@ from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
 from ulak.flow.plan import Planner
 from ulak.flow.plan.planner import Listeners
+from ulak.flow.receipts import Applier
 from ulak.io.failpoint import KillAt
 from ulak.io.metrics import Metrics
 from ulak.io.outbound.discard import DiscardSender
@@ -33,7 +34,7 @@ from ulak.io.outbound.egress import Network, networks
 from ulak.io.outbound.http import HttpClient
 from ulak.io.outbound.smtp import SmtpSender
 from ulak.io.outbound.vendor import VendorSender
-from ulak.io.postgres import attempting, nodes
+from ulak.io.postgres import attempting, callbacks, nodes
 from ulak.io.postgres.accepting import forget_keys
 from ulak.io.postgres.catalogs import Catalogs
 from ulak.io.postgres.errors import EXPECTED
@@ -85,7 +86,7 @@ def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
         return account
     if not vendors:
         raise SettingError(f"accounts.{account.name}: ULAK_SANDBOX_VENDORS does not say where the sandbox answers")
-    open_settings = {key: value for key, value in account.settings.items() if not key.endswith("_env")}
+    open_settings = {k: v for k, v in account.settings.items() if not (k.endswith("_env") or k.startswith("events_"))}
     return replace(account, settings={**open_settings, **keys, "endpoint": vendors})
 
 
@@ -126,6 +127,7 @@ class Node:
             self.new_id,
             Listeners(self.hint, self.keeper.wake, self.keeper.full, self.failpoints),
         )
+        self.applier = Applier(pool, boot, self.failpoints)
         works = "worker" in settings.role_set
         self.acceptor = Acceptor(
             pool,
@@ -153,6 +155,7 @@ class Node:
                 await attempting.expire_all(connection)
             else:
                 await attempting.expire_former(connection, name, boot)
+            await callbacks.release_former(connection, boot, everybody=owner)
         node = cls(settings, pool, boot)
         node._seen = await nodes.beat(pool, boot)
         await node.catalogs.refresh()
@@ -165,6 +168,7 @@ class Node:
         if "worker" in self.settings.role_set:
             self.planner.start()
             self.finisher.start()
+            self.applier.start()
             self._match_workers()
             self.keeper.start()
 
@@ -176,6 +180,7 @@ class Node:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if "worker" in self.settings.role_set:
             await self.planner.stop()
+            await self.applier.stop()
             await self.keeper.stop()
             await asyncio.gather(*(w.stop(self.settings.drain_seconds) for w in self._workers.values()))
             await self.finisher.stop()
@@ -221,12 +226,13 @@ class Node:
                 log.warning("the heartbeat failed: %s", type(error).__name__)
 
     async def _forget_forever(self) -> None:
-        """Delete idempotency records that are past their 7 days, a few thousand at a time."""
+        """Delete what is past its time (idempotency records, applied events), a few thousand at a time."""
         while True:
             try:
                 await forget_keys(self.pool)
+                await callbacks.forget(self.pool)
             except EXPECTED as error:
-                log.warning("forgetting old idempotency keys failed: %s", type(error).__name__)
+                log.warning("forgetting old records failed: %s", type(error).__name__)
             await asyncio.sleep(_FORGET)
 
     def _match_workers(self) -> None:
@@ -295,5 +301,8 @@ class Node:
             "outcomes_fenced": self.finisher.fenced,
             "calls_unknown_after_crash": self.keeper.unknown,
             "plan_work_handed": self.planner.handed,
+            "callback_events_applied": self.applier.applied,
+            "callback_events_repeated": self.applier.repeated,
+            "callbacks_put_aside": self.applier.aside,
             **{name: value for read in self._counts for name, value in read().items()},
         }

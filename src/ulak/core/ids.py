@@ -7,6 +7,7 @@ go into signed strings where a dot separates.
 
 from __future__ import annotations
 
+import hmac
 import re
 from uuid import UUID
 
@@ -45,3 +46,9 @@ def internal(prefix: str, text: str) -> UUID | None:
 def attempt_id(delivery: UUID, n: int) -> str:
     """The id of one call, which a vendor may echo in its events."""
     return f"att_{delivery.hex}_{n}"
+
+
+def callback_id(secret: bytes, tenant: int, provider: str, account: str) -> str:
+    """Under which a vendor calls back for an account: stable, and not to be guessed without the secret."""
+    text = f"{tenant}/{provider}/{account}".encode()
+    return f"acc_{hmac.digest(secret, text, 'sha256')[:16].hex()}"
