@@ -11,10 +11,12 @@ import pytest
 
 from tests.io.valkey.conftest import QUICK, Node, client, nodes, standing_still
 from tests.support import eventually
+from ulak.core.connections import Reply
 from ulak.core.inbox import News
 from ulak.io.embedded.valkey import RunningValkey
 from ulak.io.valkey import outgoing
 from ulak.io.valkey.link import EVERYBODY, Pace, channel
+from ulak.io.valkey.wire import Answer, Said
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -231,6 +233,22 @@ def test_the_queue_is_bounded_in_number_and_weight(monkeypatch: pytest.MonkeyPat
     assert [news.revision for news in again.news] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     assert all(news.item is None for news in again.news)
     assert not queue
+
+
+def test_a_campaign_goes_in_parts_and_keeps_no_question_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "AT_ONCE", 10)
+    monkeypatch.setattr(outgoing, "MOST_WEIGHT", 250)
+    queue = outgoing.Outgoing()
+    queue.news([News(0, "u", n, "x" * 10, 1, 1) for n in range(25)])
+    assert not queue.said(Said(0, None, "y"))  # there is no room
+    queue.answer(3, Answer(1, 1, Reply()))
+    first = queue.take()
+    assert ([news.revision for news in first.news], len(first.answers)) == (list(range(10)), 1)
+    assert queue.said(Said(0, None, "y"))
+    assert [len(queue.take().news) for _ in range(2)] == [10, 5]
+    assert not queue
+    queue.news([News(0, "u", 1, "x" * 250, 1, 1)])  # all the room is there again
+    assert queue.take().news[0].item is not None
 
 
 def test_quick_is_quick() -> None:

@@ -145,8 +145,9 @@ class ValkeyBus:
         async with open_client(self._url, self._pace.deaf) as client:
             while True:
                 await self._to_say.wait()
-                self._to_say.clear()
                 parcel = self._outgoing.take()
+                if not self._outgoing:
+                    self._to_say.clear()
                 try:
                     await self._send(client, parcel)
                 except ERRORS:  # told by the listener, once

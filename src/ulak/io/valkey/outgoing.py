@@ -21,6 +21,8 @@ T = TypeVar("T", News, Said)
 
 MOST_NEWS = 100_000
 MOST_SAID = 10_000
+AT_ONCE = 5_000
+"""News of one parcel, so that a campaign keeps neither the loop nor questions waiting."""
 MOST_WEIGHT = 16_000_000
 """Characters of content that wait at most."""
 LARGEST_ITEM = 8_192
@@ -86,7 +88,7 @@ class Outgoing:
         room = MOST_NEWS - len(self._parcel.news)
         self.dropped_news += max(0, len(news) - room)
         for one in news[:room]:
-            size = len(one.item) if one.item is not None else 0
+            size = _content(one)
             if size > LARGEST_ITEM or self._weight + size > MOST_WEIGHT:
                 one, size = structs.replace(one, item=None), 0
             self._weight += size
@@ -110,14 +112,16 @@ class Outgoing:
         self._parcel.answers.append((to, answer))
 
     def take(self) -> Parcel:
-        """Everything, at once."""
-        parcel, self._parcel, self._weight = self._parcel, Parcel(), 0
+        """Everything that waits, of news the oldest ``AT_ONCE``."""
+        parcel, self._parcel = self._parcel, Parcel(news=self._parcel.news[AT_ONCE:])
+        del parcel.news[AT_ONCE:]
+        self._weight -= _weight(parcel.news) + _weight(parcel.said)
         return parcel
 
     def failed(self, parcel: Parcel) -> None:
         """It could not be told: news come again, without content; the rest is given up."""
         later, self._parcel.news = self._parcel.news, []
-        self._weight = sum(len(said.text) for said in self._parcel.said)
+        self._weight -= _weight(later)
         self.news([structs.replace(one, item=None) if one.item is not None else one for one in parcel.news])
         self.news(later)
         self.dropped_said += len(parcel.said)
@@ -130,7 +134,7 @@ def _parts(pieces: Sequence[T]) -> Iterator[list[T]]:
     part: list[T] = []
     size = 0
     for piece in pieces:
-        own = _length(piece)
+        own = 64 + _content(piece)
         size += own
         if part and size > _LETTER:
             yield part
@@ -140,6 +144,10 @@ def _parts(pieces: Sequence[T]) -> Iterator[list[T]]:
         yield part
 
 
-def _length(piece: News | Said) -> int:
-    """About how long a piece is on the wire."""
-    return 64 + len((piece.item or "") if isinstance(piece, News) else piece.text)
+def _content(piece: News | Said) -> int:
+    """How long its text is."""
+    return len((piece.item or "") if isinstance(piece, News) else piece.text)
+
+
+def _weight(pieces: Sequence[News] | Sequence[Said]) -> int:
+    return sum(_content(piece) for piece in pieces)
