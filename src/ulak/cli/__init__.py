@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "bench": Entry("ulak.cli.bench:command", "Measure accept, queue, pipeline, gateway or a storm."),
     "openapi": Entry("ulak.cli.openapi:command", "Print the HTTP API's description."),
     "keys": Entry("ulak.cli.keys:command", "Make, list and revoke API keys."),
+    "callbacks": Entry("ulak.cli.callbacks:command", "List the addresses for vendors' callbacks."),
     "sandbox": Entry("ulak.cli.sandbox:command", "Run the fake vendors on loopback."),
 }
 """Every command, in the order of ``ulak --help``."""
