@@ -50,9 +50,9 @@ export interface Events {
   count: { unread: number; unseen: number };
   status: Status;
   /** Of a topic that this tab subscribed to. Fleeting: what comes while offline is gone. */
-  message: { topic: string; data: unknown; at: string };
+  message: { topic: string; data: Record<string, unknown>; at: string };
   /** For everybody who is connected. */
-  notice: { data: unknown; at: string };
+  notice: { data: Record<string, unknown>; at: string };
 }
 
 export interface Options {

@@ -120,8 +120,10 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 def opened(context: BrowserContext, site: Site, wire: Wire, caller: Caller, user: str) -> Open:
     """Opens tabs with the user's inbox in them."""
 
-    async def open_tab(where: BrowserContext = context, **options: object) -> Tab:
+    async def open_tab(where: BrowserContext = context, *, clock: bool = False, **options: object) -> Tab:
         page = await where.new_page()
+        if clock:
+            await page.clock.install()
         await page.goto(site.origin)
         await page.wait_for_function("() => window.begin")
         await page.evaluate("(options) => begin(options)", {"url": wire.url, "user": user, **options})

@@ -119,9 +119,17 @@ class Caller:
         """A token of the user's."""
         return str((await self.call("POST", f"/v1/users/{user}/tokens", {"ttl": ttl}))["token"])
 
+    async def welcome(self, user: str) -> dict[str, Any]:
+        """What a socket of the user's is told first."""
+        async with self._session.ws_connect(f"{self._url}/v1/socket", protocols=("ulak.v1",)) as socket:
+            await socket.send_json({"op": "hello", "token": await self.token(user, 60)})
+            said = json.loads((await socket.receive()).data)
+            found: dict[str, Any] = said[0] if isinstance(said, list) else said
+            return found
+
 
 class Wire:
-    """A TCP proxy between browser and node that can be cut, go deaf, or let no upgrade through."""
+    """A TCP proxy between browser and node that can be cut, let no upgrade through, or swallow what is said."""
 
     def __init__(self, port: int) -> None:
         self.target = port
@@ -130,6 +138,7 @@ class Wire:
         self.streams = 0
         self.connections = 0
         self.blocks_upgrades = False
+        self.deaf = False
         self._down = False
         self._pairs: set[tuple[asyncio.StreamWriter, bool]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,11 +214,11 @@ class Wire:
             self._pairs.discard(pair)
             onward.transport.abort()
 
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
+            if not self.deaf:
+                writer.write(data)
+                await writer.drain()
 
 
 class Site:
@@ -266,9 +275,9 @@ class Tab:
             raise AssertionError(f"not within {within:g} s: {condition}; {tail}") from error
 
     async def holds(self, *titles: str, within: float = 15.0) -> None:
-        """Wait until the inbox is exactly this, oldest first, each told as new once and never again."""
-        wanted = json.dumps(titles, separators=(",", ":"))
-        await self.until(f"JSON.stringify(inbox.items.map(i => i.title).reverse()) === {json.dumps(wanted)}", within)
+        """Wait until the inbox is exactly this, in no order, each item told as new once and never again."""
+        wanted = json.dumps(sorted(titles), separators=(",", ":"))
+        await self.until(f"JSON.stringify(inbox.items.map(i => i.title).sort()) === {json.dumps(wanted)}", within)
         shown = await self.page.evaluate("log.flatMap(e => e.added ?? []).map(i => i.title)")
         assert sorted(shown) == sorted(titles)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 from playwright.async_api import Browser, BrowserContext
 
 from tests.clients.conftest import Open
-from tests.clients.rig import Caller, Node, Site, Wire
+from tests.clients.rig import Caller, Node, Site, Tab, Wire
 from tests.support import eventually
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.pg, pytest.mark.slow]
@@ -224,6 +225,147 @@ async def test_a_page_that_hides_is_idle_and_one_that_shows_is_active(opened: Op
     hide = "Object.defineProperty(document, 'hidden', {value: true, configurable: true})"
     await tab.get(f"({hide}, document.dispatchEvent(new Event('visibilitychange')))")
     await eventually(lambda: any('"idle"' in text for text in heard))
+
+
+async def test_silence_is_noticed_by_asking(opened: Open, caller: Caller, wire: Wire, user: str) -> None:
+    tab = await opened(clock=True)
+    await tab.until(OPEN)
+    wire.deaf = True
+    await caller.send(user, "unheard")
+    await tab.page.clock.fast_forward(24_000)
+    assert await tab.get(OPEN)
+    await tab.page.clock.run_for(3_000)  # it asks
+    assert await tab.get(OPEN)
+    await tab.page.clock.run_for(9_000)
+    wire.deaf = False
+    statuses = await tab.statuses()
+    assert [s["reason"] for s in statuses if s["state"] == "waiting"] == ["no answer"]
+    await tab.page.clock.run_for(1_000)
+    await tab.holds("unheard")
+
+
+async def test_where_no_upgrade_gets_through_it_reads_a_stream_and_later_tries_again(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    wire.blocks_upgrades = True
+    await caller.send(user, "before")
+    tab, other = await opened(), await opened()
+    await tab.until("inbox.status.transport === 'sse'")
+    assert (wire.upgrades, wire.streams) == (2, 1)
+    await caller.send(user, "live")
+    for each in (tab, other):
+        await each.holds("before", "live")
+    await tab.get("inbox.seen(inbox.items[0].id)")
+    await other.get("inbox.read()")
+    for each in (tab, other):
+        await each.until("inbox.unread === 0 && inbox.items.every(i => i.read_at)")
+    await eventually(lambda: _delivered(caller, user))
+    wire.blocks_upgrades = False
+    wire.cut()
+    await caller.send(user, "cut")
+    wire.mend()
+    for each in (tab, other):
+        await each.holds("before", "live", "cut", within=30)
+        await each.until("inbox.status.transport === 'socket'")
+    assert wire.streams == 1
+
+
+async def _delivered(caller: Caller, user: str) -> bool:
+    page = await caller.call("GET", f"/v1/deliveries?user={user}")
+    return all(item["state"] == "delivered" for item in page["items"])
+
+
+async def test_after_five_minutes_of_a_stream_a_socket_is_tried(opened: Open, wire: Wire) -> None:
+    wire.blocks_upgrades = True
+    tab = await opened(clock=True)
+    await tab.page.clock.run_for(3_000)
+    await tab.until("inbox.status.transport === 'sse'")
+    wire.blocks_upgrades = False
+    await tab.page.clock.fast_forward(301_000)
+    await tab.page.clock.run_for(2_000)
+    await tab.until("inbox.status.transport === 'socket'")
+
+
+async def test_a_token_is_renewed_in_band_before_it_ends(opened: Open, site: Site, wire: Wire) -> None:
+    tab = await opened(ttl=8)
+    await tab.until(OPEN)
+    began = asyncio.get_running_loop().time()
+    await eventually(lambda: site.tokens == 2, within=8)
+    await asyncio.sleep(9 - (asyncio.get_running_loop().time() - began))  # beyond the end of the first
+    assert [status["state"] for status in await tab.statuses()] == ["connecting", "open"]
+    assert wire.upgrades == 1
+
+
+async def test_a_stream_whose_token_ends_goes_on_with_a_new_one(
+    opened: Open, caller: Caller, site: Site, wire: Wire, user: str
+) -> None:
+    wire.blocks_upgrades = True
+    tab = await opened(ttl=4)
+    await tab.until("inbox.status.transport === 'sse'")
+    await tab.until("log.some(e => e.code === 4006)")
+    await caller.send(user, "later")
+    await tab.holds("later")
+
+
+async def test_a_ticket_brings_it_back_without_a_token(
+    opened: Open, caller: Caller, site: Site, wire: Wire, user: str
+) -> None:
+    await eventually(lambda: _has_ticket(caller, user), every=0.5)  # a new installation gives none at first
+    tab = await opened()
+    await tab.until(OPEN)
+    wire.cut()
+    await tab.until("inbox.status.state === 'waiting'")
+    wire.mend()
+    await tab.until(OPEN)
+    assert (site.tokens, wire.sockets) == (1, 1)
+
+
+async def _has_ticket(caller: Caller, user: str) -> bool:
+    return "ticket" in await caller.welcome(user)
+
+
+async def test_a_revoked_user_is_out_in_every_tab(opened: Open, caller: Caller, wire: Wire, user: str) -> None:
+    tabs = [await opened(), await opened()]
+    for tab in tabs:
+        await tab.until(OPEN)
+    await caller.call("POST", f"/v1/users/{user}/revoke", {})
+    for tab in tabs:
+        await tab.until("inbox.status.state === 'closed'")
+        assert await tab.get("inbox.status.code") == 4506
+
+
+@pytest.mark.parametrize("transport", ["socket", "sse"])
+async def test_topics_and_notices(opened: Open, caller: Caller, wire: Wire, user: str, transport: str) -> None:
+    wire.blocks_upgrades = transport == "sse"
+    topic = f"room-{user}"
+    await caller.call("PUT", f"/v1/topics/{topic}/subscribers/{user}")
+    one, two = await opened(), await opened()
+    for tab in (one, two):
+        await tab.until(f"inbox.status.transport === '{transport}'")
+    assert await two.get("inbox.subscribe('not-mine').catch(e => e.code)") == "forbidden"
+    await two.get(f"inbox.subscribe('{topic}')")
+    await caller.call("POST", f"/v1/topics/{topic}/publish", {"data": {"n": 1}})
+    await two.until("log.some(e => e.event === 'message' && e.data.n === 1)")
+    wire.cut()
+    wire.mend()
+    await two.until("inbox.status.state !== 'open'")
+    await two.until(OPEN)
+    await eventually(lambda: _publish(caller, topic, two, 2))
+    assert not await one.get("log.some(e => e.event === 'message')")
+    await caller.call("POST", "/v1/sockets/broadcast", {"data": {"text": "to all"}})
+    for tab in (one, two):
+        await tab.until("log.some(e => e.event === 'notice' && e.data.text === 'to all')")
+    await two.get(f"inbox.unsubscribe('{topic}')")
+    assert await _publish(caller, topic, two, 3) is False
+
+
+async def _publish(caller: Caller, topic: str, tab: Tab, n: int) -> bool:
+    """Whether a message arrives; fleeting ones may fall into a moment without a connection."""
+    await caller.call("POST", f"/v1/topics/{topic}/publish", {"data": {"n": n}})
+    with suppress(AssertionError):
+        await tab.until(f"log.some(e => e.event === 'message' && e.data.n === {n})", 0.5)
+        return True
+    return False
 
 
 async def test_two_tabs_are_offline_for_a_minute_and_miss_nothing(

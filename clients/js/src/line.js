@@ -13,6 +13,8 @@ const CONNECT = 15 * SECOND; // from the first step to `welcome`
 const STEADY = 10 * SECOND; // a connection that lasted forgives the failures before it
 const LONGEST = 30 * SECOND; // between two tries
 const UPGRADE = 300 * SECOND; // of SSE, before a socket is tried again
+/** @type {Record<string, number>} */
+const FINAL = { unauthorised: 4500, token_revoked: 4506 }; // what a refused stream has in common with a closed socket
 const ACK = 20; // items, if a second does not pass before
 
 /** The leader's connection. */
@@ -142,9 +144,11 @@ export class Line {
     try {
       const response = await this.#fetch(`/stream?${query}`, { signal });
       if (!response.ok) {
-        const problem = await response.json();
-        if (problem.code === "bad_token") code = 4500;
-        throw new Error(problem.code);
+        const pause = Number(response.headers.get("retry-after"));
+        if (pause) this.#drained = pause * SECOND;
+        ({ code: reason } = await response.json());
+        code = FINAL[reason] ?? code;
+        throw reason;
       }
       const reader = /** @type {NonNullable<typeof response.body>} */ (response.body)
         .pipeThrough(new TextDecoderStream())
@@ -347,7 +351,8 @@ export class Line {
       this.#lost(1000, "topics changed");
       this.#blocked = 2;
     }
-    const body = op === "ack" ? { delivered: { up_to: revision, active: this.#active } } : { [op]: ids ?? { up_to } };
+    const delivered = { after: this.#client.acked, up_to: revision, active: this.#active };
+    const body = op === "ack" ? { delivered } : { [op]: ids ?? { up_to } };
     if (!id || /subscribe/.test(op)) return;
     const turn = this.#turn;
     const response = await this.#fetch("", { method: "PATCH", body: JSON.stringify(body) }).catch(() => undefined);
