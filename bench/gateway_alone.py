@@ -86,6 +86,7 @@ class BenchDoors(doors.Doors):
         while line := await lines.readline():
             for _ in range(int(line.split()[1])):
                 self._news(random.choice(users))
+                await asyncio.sleep(0)
 
     def _news(self, user: str) -> None:
         """What a commit with one new item for this user says."""

@@ -30,20 +30,17 @@ async def node(url: str, roles: str) -> AsyncIterator[tuple[stack.Running, Runni
     try:
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {at.key}"}) as session:
 
-            async def broadcast(number: int) -> None:
+            async def tell(what: str, number: int) -> None:
+                assert what == "broadcast"
                 for _ in range(number):
                     body = {"data": {"mark": MARK, "number": 1_000_001, "text": TEXT}}
                     async with session.post(f"{at.url}/v1/sockets/broadcast", json=body) as answer:
                         if not answer.ok:
                             raise RuntimeError(f"a broadcast was refused: {answer.status} {await answer.text()}")
 
-            yield at, Running(at.pid, urlsplit(at.url).port or 0, PATH, broadcast, _no, SUBPROTOCOL, READY)
+            yield at, Running(at.pid, urlsplit(at.url).port or 0, PATH, tell, SUBPROTOCOL, READY)
     finally:
         await started.__aexit__(None, None, None)
-
-
-async def _no(number: int) -> None:
-    raise RuntimeError(f"a node sends no {number} messages by itself")
 
 
 async def tokens(at: stack.Running, number: int) -> list[str]:
@@ -88,10 +85,9 @@ async def alone(at: Server, sockets: int) -> AsyncIterator[tuple[Running, list[s
             said,
         ),
     ):
-        broadcast, targeted = by_lines(server)
         api = stack.Running(server.pid, str(said["url"]), await stack.new_key(url))
         port = urlsplit(api.url).port or 0
-        running = Running(server.pid, port, PATH, broadcast, targeted, SUBPROTOCOL, READY, acks=True)
+        running = Running(server.pid, port, PATH, by_lines(server), SUBPROTOCOL, READY, acks=True)
         yield running, hellos(await tokens(api, sockets))
 
 

@@ -75,16 +75,19 @@ def _memory(pid: int) -> int:
         return 0
 
 
+Tell = Callable[[str, int], Awaitable[None]]
+"""Has a server send so many messages: ``broadcast``, or ``targeted``, each in a turn of its loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is up. ``broadcast`` and ``targeted`` have it send so many messages; ``ready`` marks the frame
-    by which a client knows that it is in, ``hello`` is what the client says first."""
+    """A server that is up. ``ready`` marks the frame by which a client knows that it is in, ``hello`` is what the
+    client says first, ``acks`` says that it acknowledges what came."""
 
     pid: int
     port: int
     path: str
-    broadcast: Callable[[int], Awaitable[None]]
-    targeted: Callable[[int], Awaitable[None]]
+    tell: Tell
     subprotocol: str = "-"
     ready: str = "-"
     hello: str = ""
@@ -159,20 +162,19 @@ async def peer(name: str) -> AsyncIterator[Running]:
             raise RuntimeError("the Node peers need node and npm")
         command = ["node", folder / f"{name}.js"]
     async with process(*command) as (server, said):
-        broadcast, targeted = by_lines(server)
-        port = int(said["port"])
+        tell, port = by_lines(server), int(said["port"])
         if name == "socketio":
             path = "/socket.io/?EIO=4&transport=websocket"
-            yield Running(server.pid, port, path, broadcast, targeted, ready="40{", hello="40")
+            yield Running(server.pid, port, path, tell, ready="40{", hello="40")
         else:
-            yield Running(server.pid, port, "/", broadcast, targeted)
+            yield Running(server.pid, port, "/", tell)
 
 
-def by_lines(server: asyncio.subprocess.Process) -> tuple[Callable[[int], Awaitable[None]], ...]:
+def by_lines(server: asyncio.subprocess.Process) -> Tell:
     """How a server is told by its standard input."""
 
     async def tell(what: str, number: int) -> None:
         assert server.stdin is not None
         server.stdin.write(f"{what} {number}\n".encode())
 
-    return (lambda number: tell("broadcast", number), lambda number: tell("targeted", number))
+    return tell

@@ -3,7 +3,7 @@
 // What do the Node peers share: messages of the same bytes as ours, and commands from standard input?
 //
 //   broadcast N   send N messages to everybody, each encoded as the library does it
-//   targeted N    send N messages, each to a random connection, each encoded for it
+//   targeted N    send N messages, each to a random connection, each encoded for it, each in a turn of the loop of its own
 
 const readline = require("node:readline");
 
@@ -19,12 +19,19 @@ exports.message = () => ({
 
 /** Carry out commands until standard input ends. */
 exports.serve = (broadcast, targeted) => {
+  let due = 0;
+  const one = () => {
+    targeted();
+    if ((due -= 1)) setImmediate(one);
+  };
   readline.createInterface({ input: process.stdin }).on("line", (line) => {
     const [name, count] = line.split(" ");
-    for (let i = 0; i < Number(count); i += 1) {
-      if (name === "broadcast") broadcast();
-      else targeted();
+    if (name === "broadcast") {
+      for (let i = 0; i < Number(count); i += 1) broadcast();
+      return;
     }
+    if (!due) setImmediate(one);
+    due += Number(count);
   }).on("close", () => process.exit(0));
 };
 

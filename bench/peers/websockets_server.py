@@ -46,6 +46,7 @@ async def _main() -> None:
                     broadcast(connections, _message())
                 else:
                     await random.choice(connections).send(_message())
+                    await asyncio.sleep(0)
     os._exit(0)  # thousands of connections have no goodbye to say
 
 
