@@ -42,7 +42,7 @@ from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
 from ulak.providers.registry import PROVIDERS, check
-from ulak.sandbox.credentials import CREDENTIALS
+from ulak.sandbox.credentials import CREDENTIALS, stand_in
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -81,13 +81,12 @@ def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
     if account.provider == "smtp":
         host, _, port = smtp.rpartition(":")
         return replace(account, settings={"host": host, "port": int(port), "tls": "none"})
-    keys = CREDENTIALS.get(account.provider)
-    if keys is None:
+    if account.provider not in CREDENTIALS:
         return account
     if not vendors:
         raise SettingError(f"accounts.{account.name}: ULAK_SANDBOX_VENDORS does not say where the sandbox answers")
     open_settings = {k: v for k, v in account.settings.items() if not (k.endswith("_env") or k.startswith("events_"))}
-    return replace(account, settings={**open_settings, **keys, "endpoint": vendors})
+    return replace(account, settings={**open_settings, **stand_in(account.provider, vendors)})
 
 
 def _allowed(settings: Settings, *more: str) -> Sequence[Network]:

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from aiohttp import web
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from sendgrid.helpers.eventwebhook import EventWebhook  # type: ignore[import-untyped]
 
@@ -32,10 +32,10 @@ from ulak.providers.contract import Callback, HttpReply, HttpRequest, Message, R
 from ulak.providers.registry import EVENTS, PROVIDERS
 from ulak.providers.registry import check as check_account
 from ulak.sandbox import control, magic
-from ulak.sandbox.credentials import CREDENTIALS
+from ulak.sandbox.credentials import CREDENTIALS, PUBLIC_KEY, stand_in
 from ulak.sandbox.mail import parse
 from ulak.sandbox.server import Options, Sandbox
-from ulak.sandbox.vendor_events import TOPIC, sendgrid_public_key
+from ulak.sandbox.vendor_events import SENDGRID_KEY
 
 pytestmark = pytest.mark.anyio
 
@@ -362,7 +362,7 @@ async def proven(vendor: str, headers: dict[str, str], body: bytes) -> list[dict
     decoded = json.loads(body)
     if vendor == "sendgrid":
         name = "x-twilio-email-event-webhook-"
-        checker = EventWebhook(sendgrid_public_key())
+        checker = EventWebhook(PUBLIC_KEY)
         assert checker.verify_signature(body.decode(), headers[f"{name}signature"], headers[f"{name}timestamp"])
         assert not checker.verify_signature(
             body.decode() + " ", headers[f"{name}signature"], headers[f"{name}timestamp"]
@@ -425,15 +425,9 @@ async def test_what_is_posted_is_what_we_verify_and_read(
     vendor: str, version: str, sandbox: Sandbox, sender: VendorSender, listener: Listener
 ) -> None:
     """The other side of the wire is another module's; here both must agree."""
-    user = {"events_username": "me", "events_password": "geheim-geheim-geheim"}
-    settings: dict[str, dict[str, object]] = {
-        "ses": {"events_topics": [TOPIC], "events_certificate_host": sandbox.vendors_url.removeprefix("http://")},
-        "sendgrid": {"events_public_key": sendgrid_public_key()},
-        "postmark": {**user},
-    }
-    own = account(sandbox, vendor, **settings[vendor])
+    own = account(sandbox, vendor, **stand_in(vendor, sandbox.vendors_url))
     check_account(vendor, own.settings)
-    wish = {"vendor": vendor, "url": listener.url, "username": "me", "password": user["events_password"]}
+    wish = {"vendor": vendor, "url": listener.url}
     await post(sandbox, "callbacks", {**wish, "signature_version": version} if vendor == "ses" else wish)
     attempt = f"att_{7:032x}_1"
     one = msgspec.structs.replace(message("hard-bounce"), attempt=attempt)
@@ -472,6 +466,13 @@ async def test_both_versions_of_the_signature_and_a_subscription(
     async with aiohttp.ClientSession() as web_client, web_client.get(envelopes[0]["SubscribeURL"]) as response:
         assert response.status == 200
     assert (await call(sandbox, "GET", "callbacks"))["confirmed"] == 1
+
+
+def test_the_public_key_is_that_of_the_key() -> None:
+    der = SENDGRID_KEY.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert base64.b64encode(der).decode() == PUBLIC_KEY
 
 
 async def test_sns_shows_its_password_only_when_asked(

@@ -21,10 +21,12 @@ from uuid import uuid4
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from ulak.io.outbound.http import HttpClient
 from ulak.providers.contract import HttpReply, HttpRequest
 from ulak.sandbox import magic
+from ulak.sandbox.credentials import PASSWORD, USER
 from ulak.sandbox.magic import Event
 from ulak.sandbox.parcel import Parcel
 from ulak.sandbox.vendor_events import Happened, Post, Sns, postmark_post, sendgrid_post, ses_message
@@ -88,7 +90,7 @@ class Callbacks:
 
     def taken(self, parcel: Parcel) -> None:
         """A vendor took a message: remember it, and tell what its recipient's word says."""
-        self.accepted[parcel.vendor_id] = (datetime.now(UTC), msgspec.structs.replace(parcel, parts=()))
+        self.accepted[parcel.vendor_id] = (datetime.now(UTC), replace(parcel, parts=()))
         if len(self.accepted) > KEPT:
             self.accepted.popitem(last=False)
         for event in magic.events(parcel.word):
@@ -192,8 +194,13 @@ class Callbacks:
         if callback.vendor == "sendgrid":
             return sendgrid_post(happened, now)
         if callback.vendor == "postmark":
-            header = [(callback.header, callback.secret)] if callback.header else []
-            return postmark_post(happened[0], [*_basic(callback), *header])
+            known = (
+                callback
+                if callback.username or callback.header
+                else replace(callback, username=USER, password=PASSWORD)
+            )
+            header = [(known.header, known.secret)] if known.header else []
+            return postmark_post(happened[0], [*_basic(known), *header])
         if happened:
             text = ses_message(happened[0])
             fields = {"Type": "Notification", "MessageId": happened[0].id, "Message": text, "Subject": "Sandbox"}

@@ -11,8 +11,7 @@ import msgspec
 
 from ulak.sandbox import vendor_faults
 from ulak.sandbox.callbacks import Callback, Flush, Wish
-from ulak.sandbox.credentials import CREDENTIALS
-from ulak.sandbox.vendor_events import TOPIC, sendgrid_public_key
+from ulak.sandbox.credentials import CREDENTIALS, stand_in
 from ulak.sandbox.vendors import Vendors
 
 T = TypeVar("T")
@@ -59,8 +58,7 @@ def _get(vendors: Vendors, what: str) -> object | None:
         case "listening":
             return {"listening": vendors.is_listening, "url": vendors.url}
         case "settings":
-            events = {"ses": {"topic": TOPIC}, "sendgrid": {"public_key": sendgrid_public_key()}}
-            return {"url": vendors.url, "credentials": CREDENTIALS, "events": events}
+            return {"url": vendors.url, "accounts": {name: stand_in(name, vendors.url) for name in CREDENTIALS}}
         case _:
             return None
 

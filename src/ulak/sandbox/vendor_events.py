@@ -18,13 +18,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
+from ulak.sandbox.credentials import TOPIC
 from ulak.sandbox.magic import Event
 from ulak.sandbox.parcel import Parcel
 
-TOPIC = "arn:aws:sns:eu-central-1:000000000000:ulak-sandbox"
 CERTIFICATE_PATH = "/SimpleNotificationService-0123456789abcdef.pem"
 
-_SENDGRID_KEY = ec.derive_private_key(0x5A4DB0C5, ec.SECP256R1())
+SENDGRID_KEY = ec.derive_private_key(0x5A4DB0C5, ec.SECP256R1())
+"""Its public half is ``credentials.PUBLIC_KEY``."""
 
 
 class Happened(msgspec.Struct, frozen=True):
@@ -41,14 +42,6 @@ class Post(msgspec.Struct, frozen=True):
 
     headers: Sequence[tuple[str, str]]
     body: bytes
-
-
-def sendgrid_public_key() -> str:
-    """The verification key as SendGrid's settings show it: base64 of DER."""
-    der = _SENDGRID_KEY.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return b64encode(der).decode()
 
 
 class Sns:
@@ -166,7 +159,7 @@ def sendgrid_post(happened: Sequence[Happened], now: datetime) -> Post:
     """Events of several messages in one signed array."""
     body = msgspec.json.encode([_sendgrid_item(one) for one in happened])
     stamp = str(int(now.timestamp()))
-    signature = b64encode(_SENDGRID_KEY.sign(stamp.encode() + body, ec.ECDSA(hashes.SHA256()))).decode()
+    signature = b64encode(SENDGRID_KEY.sign(stamp.encode() + body, ec.ECDSA(hashes.SHA256()))).decode()
     headers = [
         ("Content-Type", "application/json"),
         ("X-Twilio-Email-Event-Webhook-Signature", signature),
