@@ -16,6 +16,7 @@ from typing import Any
 import pyromark
 
 from ulak.core.content import fill, html_text, markdown_text, text
+from ulak.core.content.address import normalise_email
 from ulak.core.content.email import EmailContent, Linked
 from ulak.core.content.page import Frame, Pages, Words
 from ulak.core.engine import Draft, RenderError
@@ -25,6 +26,9 @@ from ulak.core.template_parts import CONTENT, PREHEADER, SUBJECT
 
 MAX_KEPT = 4 * 1024 * 1024
 """The most characters of skeletons that one catalogue keeps."""
+
+_PLAIN = frozenset({"subject", "preheader", "from", "reply_to"})
+"""Keys of a front matter that are read for every email."""
 
 _EMPTY = re.compile(r"<p>\s*</p>\n?")
 _ONE_ADDRESS = re.compile(r"[^<>@,;]*<[^<>@\s,;]+@[^<>@\s,;]+>|[^<>@\s,;]+@[^<>@\s,;]+")
@@ -72,7 +76,7 @@ class EmailMaker:
             reply_to=_address(front.get("reply_to"), draft) or defaults.reply_to,
             language=file.locale or self._catalog.default_locale,
             preheader=preheader or None,
-            **(_extras(file, front, values) if len(front) > _PLAIN else {}),
+            **(_extras(file, front, values) if front.keys() - _PLAIN else {}),
         )
 
     def _skeleton(self, file: Template, draft: Draft, front: Mapping[str, str]) -> _Skeleton:
@@ -116,10 +120,6 @@ class EmailMaker:
         if page is not None:
             return html_text.plan(page)
         return text.verbatim(body)
-
-
-_PLAIN = 4
-"""Keys of a front matter that has nothing but subject, preheader, from and reply_to."""
 
 
 def _extras(file: Template, front: Mapping[str, str], values: Sequence[str]) -> dict[str, Any]:
@@ -168,4 +168,6 @@ def _linked(file: Template, front: Mapping[str, str], values: Sequence[str]) -> 
 def _address(skeleton: str | None, draft: Draft) -> str | None:
     """An address field that is still one address after filling, else None: the default stands in."""
     text = fill.address(skeleton, draft.values) if skeleton else ""
-    return text if _ONE_ADDRESS.fullmatch(text) else None
+    if _ONE_ADDRESS.fullmatch(text) is None:
+        return None
+    return text if normalise_email(text.rpartition("<")[2].rstrip(">")) is not None else None
