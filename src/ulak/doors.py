@@ -25,6 +25,7 @@ import uvloop
 from ulak.core.handshake import Networks
 from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
+from ulak.core.model import Account
 from ulak.core.project import load
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.callbacks import PREFIX, Accounts, CallbackDeps, CallbackDoor
@@ -56,7 +57,7 @@ from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
 from ulak.io.valkey.bus import ValkeyBus
-from ulak.node import Node, account_with_secrets
+from ulak.node import Node, account_with_secrets, sandboxed
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,9 @@ class Doors:
         surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
         self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
         self._streams = streams.Streams(self.gateway)
-        self._callbacks = _callbacks(node, self._http)
+        # The sandbox stands on this machine, where the guard lets nothing else go.
+        self._vendors = HttpClient(networks(["127.0.0.1/32"])) if wanted.sandbox_smtp else self._http
+        self._callbacks = _callbacks(node, self._vendors)
         self.tokens.listen(self.hub.revoke)
         node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
@@ -166,6 +169,7 @@ class Doors:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.tokens.stop()
         await self._http.aclose()
+        await self._vendors.aclose()
         try:
             await self.hub.flush()
         except EXPECTED as error:
@@ -196,7 +200,12 @@ def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:
 
 def _callbacks(node: Node, http: HttpClient) -> CallbackDoor:
     """The vendors' door; it wakes the stage of this node, others find the work by themselves."""
-    accounts = Accounts(lambda: node.catalogs.current, account_with_secrets, (SettingError,))
+    smtp, vendors = node.settings.sandbox_smtp, node.settings.sandbox_vendors
+
+    def resolve(account: Account) -> Account:
+        return sandboxed(account, smtp, vendors) if smtp else account_with_secrets(account)
+
+    accounts = Accounts(lambda: node.catalogs.current, resolve, (SettingError,))
     deps = CallbackDeps(
         store=Callbacks(node.pool),
         accounts=accounts,

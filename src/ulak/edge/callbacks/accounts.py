@@ -63,13 +63,16 @@ class Accounts:
         return known
 
     def _usable(self, declared: Account) -> Account | None:
-        if not takes_callbacks(declared):
+        if declared.provider not in EVENTS:
             return None
         try:
             account = self._resolve(declared)
+            if not takes_callbacks(account):
+                return None
             EVENTS[account.provider].check({k: v for k, v in account.settings.items() if k.startswith(PREFIX)})
         except self._unusable as error:
-            log.error("account %s takes no callbacks: %s", declared.name, error)  # noqa: TRY400  # it says all
+            if takes_callbacks(declared):
+                log.error("account %s takes no callbacks: %s", declared.name, error)  # noqa: TRY400  # it says all
             return None
         return account
 
