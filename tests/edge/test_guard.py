@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import select
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -172,3 +173,18 @@ async def test_an_answer_that_is_not_read_does_not_hold_the_connection(peer: Pee
     await eventually(lambda: peer.connections == 1)
     await eventually(lambda: peer.connections == 0, within=15)
     del reader
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_NOTSENT_LOWAT"), reason="Linux has it")
+def test_the_kernel_holds_little_for_a_peer_that_does_not_read() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        impatient(listener)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(listener.getsockname())
+            with listener.accept()[0] as slow:
+                slow.setblocking(False)
+                taken = 0
+                while taken < 8 * guard.UNSENT_BYTES and select.select([], [slow], [], 0.2)[1]:
+                    taken += slow.send(bytes(2_000))
+    assert guard.UNSENT_BYTES / 2 < taken < 4 * guard.UNSENT_BYTES

@@ -26,16 +26,24 @@ PIPELINE = 100
 STALL_SECONDS = 60.0
 """For the peer to take in what was sent, beyond the patience of a session; then the kernel cuts the connection."""
 
+UNSENT_BYTES = 65_536
+"""That the kernel takes of one connection beyond what is on its way; else it takes up to 4 MB (``tcp_wmem``) for a
+peer that does not read, and all of that before the connection is known to be slow."""
+
 _USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)
+_NOTSENT_LOWAT: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 def impatient(listener: socket.socket) -> None:
-    """Let no peer of this listener hold a connection by not reading, or by having vanished.
+    """Let no peer of this listener hold a connection, or much memory, by not reading, or by having vanished.
 
-    Linux: RFC 5482, tcp(7); it covers a window that stays shut. Elsewhere the system's own patience counts.
+    Connections inherit it. Linux: RFC 5482, tcp(7); it covers a window that stays shut. Elsewhere the system's own
+    patience counts.
     """
     if _USER_TIMEOUT is not None:
         listener.setsockopt(socket.IPPROTO_TCP, _USER_TIMEOUT, int(STALL_SECONDS * 1000))
+    if _NOTSENT_LOWAT is not None:
+        listener.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, UNSENT_BYTES)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
