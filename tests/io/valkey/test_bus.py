@@ -125,6 +125,18 @@ async def test_a_bus_that_stands_still_is_not_up(valkey_server: RunningValkey) -
         await eventually(lambda: one.bus.up and two.bus.up)
 
 
+async def test_a_valkey_that_takes_nothing_is_not_up_and_the_log_says_why(
+    valkey_server: RunningValkey, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
+        await valkey.config_set("maxmemory-policy", "noeviction")
+        await valkey.config_set("maxmemory", 1)
+        await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+        assert "OutOfMemoryError" in caplog.text
+        await valkey.config_set("maxmemory", 0)
+        await eventually(lambda: one.bus.up and two.bus.up)
+
+
 async def test_entries_of_a_dead_node_do_not_count_and_go_away(valkey_server: RunningValkey) -> None:
     async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann", "bob")

@@ -55,6 +55,7 @@ class ValkeyBus:
         self._to_keep = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._up: bool | None = None
+        self._why = ""  # what keeps the places from being written
         self._beat_at = 0.0
         self._counts = dict.fromkeys(_TOLD, 0)
 
@@ -221,7 +222,8 @@ class ValkeyBus:
                     if loop.time() >= next_beat:
                         next_beat = loop.time() + self._pace.beat
                         await self._renew(client)
-                except ERRORS:  # told by the listener, who hears no beat
+                except ERRORS as error:  # told by the listener, who hears no beat
+                    self._why = type(error).__name__
                     await asyncio.sleep(self._pace.pause)
                 await self._stirred(next_beat - loop.time())
 
@@ -247,7 +249,7 @@ class ValkeyBus:
             try:
                 await self._hear()
             except ERRORS as error:
-                self._tell(up=False, why=type(error).__name__)
+                self._tell(up=False, why=self._why or type(error).__name__)
             await asyncio.sleep(self._pace.pause)
 
     async def _hear(self) -> None:
@@ -294,6 +296,7 @@ class ValkeyBus:
             return
         self._up = up
         if up:
+            self._why = ""
             log.info("news of other nodes arrive")
         else:
             log.warning("news of other nodes don't arrive (%s); revisions are compared each second instead", why)
