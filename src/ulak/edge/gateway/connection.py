@@ -63,7 +63,7 @@ class Connection(Socket):
     )
 
     def __init__(self, house: House) -> None:
-        super().__init__()
+        super().__init__(house.turn)
         self._house = house
         self.session: Session = None  # type: ignore[assignment]  # opened comes first
         self.owner = _NOBODY
@@ -108,7 +108,7 @@ class Connection(Socket):
     def tell(self, frame: Encoded) -> None:
         """Send what the session has counted as sent."""
         self._house.counters.frames += 1
-        self.transport.write(frame.frame)
+        self.write(frame.frame)
 
     def ephemeral(self, frame: Encoded) -> None:
         """Send a message or notice, unless the client reads slowly or is not welcomed yet."""
@@ -117,7 +117,7 @@ class Connection(Socket):
             counters.dropped += 1
         else:
             counters.frames += 1
-            self.transport.write(frame.frame)
+            self.write(frame.frame)
 
     def close(self, name: str) -> None:
         """End by this name of a close code."""
@@ -229,7 +229,7 @@ class Connection(Socket):
             return
         self._house.counters.frames += 1
         text = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
-        self.transport.write(frame(Opcode.TEXT, text.encode()))
+        self.write(frame(Opcode.TEXT, text.encode()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for position, action in enumerate(actions):

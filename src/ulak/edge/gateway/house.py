@@ -22,7 +22,7 @@ from ulak.core.token import Claims, TokenError, permits
 from ulak.edge.gateway.admission import Admission, Room
 from ulak.edge.gateway.hub import Hub
 from ulak.edge.gateway.model import Owner, Store
-from ulak.edge.gateway.socket import Socket
+from ulak.edge.gateway.socket import Socket, Turn
 from ulak.io.postgres.errors import EXPECTED
 
 log = logging.getLogger(__name__)
@@ -120,6 +120,7 @@ class House:
         self._boot = surroundings.boot
         self.settings = settings or GatewaySettings()
         self.counters = Counters()
+        self.turn = Turn()
         self.draining = False
         self._admission = Admission(self.settings.room, self.monotonic, self.chance)
         self._sockets: set[Socket] = set()

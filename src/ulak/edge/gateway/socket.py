@@ -1,9 +1,9 @@
 """How do frames pass over one transport, from the handshake to the last byte?
 
 An ``asyncio.Protocol`` that uvicorn hands a connection to when its request asks for a socket. Callbacks only:
-an open connection that says nothing has no task, timer or queue. What is written goes straight to the
-transport, which (uvloop) sends all of one turn of the loop at once. Beyond ``HIGH`` unsent bytes neither more
-is told nor is the client read, so that its pings and commands can't make answers pile up either.
+an open connection that says nothing has no task, timer or queue. What is written in one turn of the event loop
+leaves in one call of the kernel. Beyond ``HIGH`` unsent bytes neither more is told nor is the client read, so
+that its pings and commands can't make answers pile up either.
 
 What is said in the frames is for the class that derives from this one (``connection``).
 """
@@ -15,27 +15,52 @@ import logging
 from typing import cast
 
 from ulak.core.handshake import Refusal, Upgrade, acceptance, read_upgrade, rejection
-from ulak.core.websocket import NO_CODE, TOO_BIG, Event, Opcode, Reader, close_frame, frame
+from ulak.core.websocket import TOO_BIG, Event, Opcode, Reader, close_frame, frame
 
 log = logging.getLogger(__name__)
 
-HIGH = 65_536
-"""Unsent bytes of one connection above which it waits; as much again may be added by what is under way."""
+HIGH = 32_768
+"""Unsent bytes of one connection above which it waits. As much again may be written in the same turn, and one page of
+an inbox (64 kB) be under way: together 128 kB.
+"""
 
 _SHAKING, _OPEN, _CLOSING, _CLOSED = range(4)
 _PING = frame(Opcode.PING, b"")
 
 
+class Turn:
+    """The sockets that have something to write in this turn of the loop; one callback for all of them."""
+
+    __slots__ = ("_sockets",)
+
+    def __init__(self) -> None:
+        self._sockets: list[Socket] = []
+
+    def add(self, socket: Socket) -> None:
+        """Flush it at the end of the turn."""
+        if not self._sockets:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._sockets.append(socket)
+
+    def _flush(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for socket in sockets:
+            socket.flush()
+
+
 class Socket(asyncio.Protocol):
     """One WebSocket of a server. ``limit`` bounds a message in bytes, ``parts`` its frames; times in seconds."""
 
-    __slots__ = ("_close_timer", "_full", "_reader", "_state", "transport")
+    __slots__ = ("_close_timer", "_full", "_out", "_reader", "_size", "_state", "_turn", "transport")
 
     limit = 16_384
     parts = 64
     close_seconds = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._out: list[bytes] | None = None
+        self._size = 0
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # connection_made comes first
         self._reader: Reader | None = None
         self._state = _SHAKING
@@ -124,7 +149,7 @@ class Socket(asyncio.Protocol):
             self._close_timer.cancel()
             self._close_timer = None
         before, self._state = self._state, _CLOSED
-        self._reader = None
+        self._reader = self._out = None
         if before == _OPEN:
             self.ended()
         if before in (_OPEN, _CLOSING):
@@ -182,7 +207,8 @@ class Socket(asyncio.Protocol):
             self._reader = None
             self.transport.write_eof()
         else:
-            self.write(close_frame(NO_CODE if event.code == NO_CODE else event.code))
+            self.write(close_frame(event.code))
+            self.flush()
             self._state = _CLOSING
             self.ended()
             self._finish()
@@ -190,19 +216,36 @@ class Socket(asyncio.Protocol):
     # ------------------------------------------------------------------------------------ writing
 
     def write(self, data: bytes) -> None:
-        """Send a frame."""
-        self.transport.write(data)
+        """Send a frame, with all others of this turn."""
+        out = self._out
+        if out is None:
+            self._out = [data]
+            self._size = len(data)
+            self._turn.add(self)
+            return
+        out.append(data)
+        self._size += len(data)
+        if self._size > HIGH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand what has been written to the transport."""
+        out = self._out
+        if out is not None:
+            self._out = None
+            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
 
     def ping(self) -> None:
         """Ask whether it is there."""
-        self.transport.write(_PING)
+        self.write(_PING)
 
     def bye(self, code: int, reason: str = "") -> None:
         """Say a close; then wait for the client's, but not long."""
         if self._state != _OPEN:
             return
+        self.write(close_frame(code, reason))
+        self.flush()
         self._state = _CLOSING
-        self.transport.write(close_frame(code, reason))
         self.transport.resume_reading()
         self._cut_later()
         self.ended()
@@ -235,5 +278,5 @@ class Socket(asyncio.Protocol):
             return
         self._reader = Reader(self.limit, self.parts)
         self._state = _OPEN
-        self.transport.write(acceptance(upgrade.key))
+        self.write(acceptance(upgrade.key))
         self.opened()
