@@ -57,6 +57,7 @@ from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
 from ulak.io.valkey.bus import ValkeyBus
+from ulak.io.valkey.link import is_url
 from ulak.node import Node, account_with_secrets, sandboxed
 from ulak.settings import SettingError, Settings
 
@@ -98,8 +99,7 @@ class Doors:
         self.hub = Hub(receipts, time.monotonic, time.time)
         node.hears(self.hub.hint)
         self._presence = Presence(self.hub, receipts)
-        url = wanted.valkey_url
-        self.bus: Bus = ValkeyBus(url, node.boot, self._presence) if url else LocalBus(self._presence)
+        self.bus = _bus(wanted.valkey_url, node.boot, self._presence)
         self.hub.watch(self.bus)
         node.hears(self.bus.news)
         node.gauges(self.bus.gauges)
@@ -180,6 +180,14 @@ class Doors:
         """Learn which nodes live."""
         if self._node.settings.valkey_url:
             self.bus.nodes(await nodes.alive(self._node.pool, _ALIVE))
+
+
+def _bus(url: str, boot: int, presence: Presence) -> Bus:
+    if not url:
+        return LocalBus(presence)
+    if not is_url(url):  # without the URL: it may hold a password
+        raise SettingError("ULAK_VALKEY_URL: write it like redis://host:6379/0, rediss://… or unix:///path")
+    return ValkeyBus(url, boot, presence)
 
 
 def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:

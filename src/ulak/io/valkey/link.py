@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -39,6 +40,15 @@ class Pace:
 def open_client(url: str, patience: float) -> Redis:
     """A client that tells at once what goes wrong: retries of its own would hide for seconds that nothing arrives."""
     return Redis.from_url(url, socket_timeout=patience, socket_connect_timeout=patience, retry=Retry(NoBackoff(), 0))
+
+
+def is_url(url: str) -> bool:
+    """Whether the client understands the URL; asks nobody."""
+    try:
+        parse_url(url)
+    except ValueError:
+        return False
+    return True
 
 
 def channel(boot: int) -> str:
