@@ -26,6 +26,7 @@ from ulak.flow.receipts import Applier, ApplierSettings
 from ulak.io.postgres.callbacks import Callbacks, counts, forget
 from ulak.io.postgres.gate import SENDING
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.suppressions import Suppressions
 from ulak.node import Node
 from ulak.providers.contract import Message
 from ulak.providers.registry import EVENTS
@@ -277,6 +278,14 @@ async def test_soft_bounces_in_a_row_forbid_for_a_while_and_a_delivery_lifts_it(
     assert await node.pool.fetchval("SELECT expires_at FROM suppressions") == NOW + 30 * DAY
     await hear(node, applier, event("delivered", ids["jo"], "d1", NOW - 2 * DAY))
     assert await listed(node) == [], "only two have come since"
+
+
+async def test_who_allows_an_address_again_begins_to_count_anew(node: Node, applier: Applier) -> None:
+    ids = await sent(node, "mail", "jo")
+    await hear(node, applier, *(event("bounce", ids["jo"], f"s{n}", NOW - n * DAY, type="blocked") for n in range(5)))
+    assert await Suppressions(node.pool).remove(0, "email", "jo@example.com", None) == 1
+    await hear(node, applier, event("bounce", ids["jo"], "s6", type="blocked"))
+    assert await listed(node) == []
 
 
 async def test_a_soft_suppression_gives_way_to_a_hard_bounce_and_never_the_other_way(

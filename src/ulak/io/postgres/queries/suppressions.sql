@@ -7,7 +7,11 @@ SET reason = excluded.reason, evidence = excluded.evidence, expires_at = exclude
 RETURNING *;
 
 -- name: remove
--- Allow an address again, in one scope or in all.
+-- Allow an address again, in one scope or in all; what came back from there before counts no longer.
+WITH forgiven AS (
+    UPDATE reachability SET soft = '{}'
+    WHERE tenant = $1::int AND channel = $2::text AND address = $3::text AND ($4::text IS NULL OR $4 = 'all')
+)
 DELETE FROM suppressions
 WHERE tenant = $1::int AND channel = $2::text AND address = $3::text AND ($4::text IS NULL OR scope = $4)
 RETURNING scope;
