@@ -128,7 +128,9 @@ class Connection(Socket):
         if not self.is_open:
             return inf
         session = self.session
-        self.act(session.tick(now, unix))
+        over = session.tick(now, unix)
+        if over:
+            self.act(over)
         if self._full or self.busy:  # its pong may be there, unread
             self._pong_by = inf
         elif now >= self._pong_by:
@@ -193,7 +195,9 @@ class Connection(Socket):
         self._pong_by = inf
         if event.opcode == Opcode.PONG:
             self._seen = self._house.unix()
-        self.act(self.session.control(self._house.monotonic()))
+        too_many = self.session.control(self._house.monotonic())
+        if too_many:
+            self.act(too_many)
 
     def filled(self) -> None:
         """Tell nothing more."""
