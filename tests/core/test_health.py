@@ -165,3 +165,6 @@ def test_leases_that_nobody_took_over_are_trouble() -> None:
 def test_what_was_given_up_is_told() -> None:
     assert _noted(health.queue(replace(QUIET, dead={"crashed": 2}), set())) == ["dead"]
     assert _bad(health.queue(replace(QUIET, dead_plans=1), set())) == ["dead"]
+    assert _bad(health.queue(replace(QUIET, callbacks_late=61.0), set())) == ["callbacks"]
+    aside = list(health.queue(replace(QUIET, dead_callbacks={"unknown_event": 2}), set()))
+    assert any("2 unknown_event" in finding.said for finding in aside)

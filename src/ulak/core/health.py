@@ -7,7 +7,7 @@ work; a *note* is worth knowing and may well be meant so.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 OLDEST_VERSION = 150000
@@ -95,6 +95,8 @@ class Queue:
     expired_for: float
     dead: Mapping[str, int]
     dead_plans: int
+    dead_callbacks: Mapping[str, int] = field(default_factory=dict)
+    callbacks_late: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,6 +318,13 @@ def _dead(facts: Queue) -> Iterator[Finding]:
     if facts.dead_plans:
         said = f"{facts.dead_plans} pieces of work crashed their planner again and again and were put aside."
         yield _finding("dead", Level.TROUBLE, said, "They stand in dead_plans; the log tells why. Please report it.")
+    if facts.dead_callbacks:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in sorted(facts.dead_callbacks.items()))
+        todo = "They stand in dead_callbacks for 30 days; `unknown_event` is for a newer release to know."
+        yield _finding("callbacks", Level.NOTE, f"Callbacks put aside: {told}.", todo)
+    if facts.callbacks_late > 60:
+        said = f"Vendors' callbacks wait for {_span(facts.callbacks_late)}, and nobody applies them."
+        yield _finding("callbacks", Level.TROUBLE, said, "A node with the role worker does: see `nodes` and the log.")
 
 
 def _span(seconds: float) -> str:

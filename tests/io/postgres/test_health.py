@@ -104,6 +104,7 @@ async def test_an_empty_queue_is_empty(store: Pool) -> None:
         queue = await health.read_queue(connection)
     assert (list(queue.ready), list(queue.timers), list(queue.plans)) == ([], [], [])
     assert (queue.leases, queue.expired, queue.dead_plans, dict(queue.dead)) == (0, 0, 0, {})
+    assert (dict(queue.dead_callbacks), queue.callbacks_late) == ({}, 0.0)
 
 
 async def test_ready_rows_are_counted_by_place_and_the_oldest_head_found(store: Pool, new_uuid: NewId) -> None:
@@ -186,3 +187,18 @@ async def test_nodes_that_beat_are_seen_and_those_that_ended_are_not(store: Pool
     async with store.connection() as connection:
         found = [n for n in await health.read_nodes(connection) if n.name == name]
     assert [(n.boot, list(n.roles)) for n in found] == [(alive, ["worker"])]
+
+
+async def test_callbacks_that_wait_or_were_put_aside_are_found(store: Pool) -> None:
+    await store.execute(
+        "INSERT INTO callbacks (tenant, provider, account, ready_at, headers, body)"
+        " VALUES (0, 'ses', 'mail', now() - interval '2 minutes', '{}', '')"
+    )
+    await store.execute(
+        "INSERT INTO dead_callbacks (id, tenant, provider, account, received_at, headers, body, reason)"
+        " VALUES (1, 0, 'ses', 'mail', now(), '{}', '', 'unknown_event')"
+    )
+    async with store.connection() as connection:
+        queue = await health.read_queue(connection)
+    assert dict(queue.dead_callbacks) == {"unknown_event": 1}
+    assert queue.callbacks_late >= 120

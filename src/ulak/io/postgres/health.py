@@ -69,6 +69,8 @@ async def read_queue(connection: Connection) -> Queue:
         expired_for=leases["expired_for"],
         dead={row["reason"]: row["rows"] for row in await connection.fetch(_sql.dead)},
         dead_plans=await connection.fetchval(_sql.dead_plans),
+        dead_callbacks={row["reason"]: row["rows"] for row in await connection.fetch(_sql.dead_callbacks)},
+        callbacks_late=await connection.fetchval(_sql.callbacks_late),
     )
 
 

@@ -102,6 +102,14 @@ SELECT reason, count(*)::int AS rows FROM dead GROUP BY reason ORDER BY reason;
 -- Plan work that was put aside.
 SELECT count(*)::int FROM dead_plans;
 
+-- name: dead_callbacks
+-- Callbacks of vendors that were put aside, by reason.
+SELECT reason, count(*)::int AS rows FROM dead_callbacks GROUP BY reason ORDER BY reason;
+
+-- name: callbacks_late
+-- How long the oldest callback has been due, in seconds.
+SELECT coalesce(extract(epoch FROM now() - min(ready_at)), 0)::float8 FROM callbacks WHERE ready_at < now();
+
 -- name: nodes
 -- Nodes that beat in the last seconds.
 SELECT boot, node AS name, roles FROM boots
