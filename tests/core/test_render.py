@@ -60,6 +60,23 @@ subject = "s"
 <p style="color:{{ data.text }}" {{ data.text }}>{{ data.text }}</p><img src={{ data.url }}>
 <style>p { color: {{ data.text }} }</style></body></html>"""
 
+MJML = """+++
+subject = "{{ data.name }}"
+preheader = "{{ data.text }}"
++++
+<mjml><mj-head><mj-title>{{ data.text }}</mj-title><mj-style>p { color: {{ data.text }} }</mj-style></mj-head><mj-body>
+<mj-section background-url="{{ data.url }}" css-class="{{ data.text }}"><mj-column><mj-text>{{ data.text }}</mj-text>
+<mj-image src="{{ data.url }}" alt="{{ data.text }}" href="{{ data.url }}"/>
+<mj-button href="{{ data.url }}">{{ data.text }}
+</mj-button><mj-raw><!--[if mso]><p title="{{ data.text }}">{{ data.text }}</p><![endif]--></mj-raw></mj-column>
+</mj-section></mj-body></mjml>"""
+UNTIDY = """+++
+subject = "s"
++++
+<table><tr>{{ data.text }}<td>{{ data.text }}</table><p title='{{ data.text }}'>{{ data.text }}</p>
+<a href='{{ data.url }}>x</a> "{{ data.url }}" <b x={{ data.text }}y="1">{{ data.text }}<title>{{ data.text }}</title>
+<textarea>{{ data.text }}</textarea><svg><a xlink:href="{{ data.url }}">{{ data.text }}</a></svg>"""
+
 
 def renderer(email: str = EMAIL, in_app: str = IN_APP, ending: str = "md", locale: str = "") -> Renderer:
     name = f"templates/t/email{locale}.{ending}"
@@ -134,7 +151,11 @@ URLS = [
 ]
 
 
-@pytest.mark.parametrize(("template", "ending"), [(EMAIL, "md"), (HTML, "html")])
+@pytest.mark.parametrize(
+    ("template", "ending"),
+    [(EMAIL, "md"), (HTML, "html"), (MJML, "mjml"), (UNTIDY, "html")],
+    ids=["md", "html", "mjml", "untidy"],
+)
 @pytest.mark.parametrize("value", HOSTILE + URLS)
 def test_no_value_makes_an_element_an_attribute_or_a_bad_link(template: str, ending: str, value: str) -> None:
     made = renderer(template, ending=ending)

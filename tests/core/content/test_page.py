@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import socket
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ulak.core.content import fill, html_text
 from ulak.core.content.page import CLIPPED, LARGE, Frame, Pages, Words, size_warning
@@ -96,6 +99,9 @@ def test_markdown_stands_in_an_mjml_layout() -> None:
         ("<p>no mjml</p>", "mjml", "mjml_broken"),
         ("", "mjml", "mjml_broken"),
         ('<mjml><mj-head><mj-include path="/etc/passwd"/></mj-head><mj-body/></mjml>', "mjml", "mjml_broken"),
+        ('<p title="Zq1qZ>Zq1qZ</p> "Zq2qZ" <b x="1">x</b>', "html", "html_broken"),
+        ("<p title='Zq1qZ>Zq1qZ</p> 'Zq2qZ' <b x='1'>x</b>", "html", "html_broken"),
+        ('<a href="x""Zq1qZ">x</a>', "html", "html_broken"),
         ("<iframe></iframe>", "html", "html_unsupported"),
         ("<script>alert(1)</script>", "html", "html_unsupported"),
         ("<SCRIPT src=x>", "md", "html_unsupported"),
@@ -165,3 +171,55 @@ def test_what_is_not_shown_is_not_read_aloud() -> None:
     assert html_text.plan(skeleton).fill(["one\ntwo", "https://z"]).split("\n") == [
         "a one", "two", "", "b", "", "https://x.y/one", "two (https://x.y/one%0Atwo) words (https://z) pic", "",
     ]  # fmt: skip
+
+
+class Shape(HTMLParser):
+    """Elements and attribute names of a page, and where its links lead."""
+
+    def __init__(self, made: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, ...]] = []
+        self.urls: list[str] = []
+        self.feed(made)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "a":  # a value in `<…>` is a link or text, as its scheme has it
+            self.found.append((tag, *(name for name, _ in attrs)))
+        self.urls += [value or "" for name, value in attrs if name in ("href", "src")]
+
+
+PIECES = st.sampled_from(
+    """<|>|"|'|=|/| |<p |<p>|</p>|<a href=|</a>|title=|style="|onclick="|<!--|-->|<!--[if mso]>|<![endif]-->
+|<style>|</style>|<title>|</title>|<table>|<td>|</table>|<textarea>|<svg>|<math>|&quot;|<pre>|</script>|url(|)|x|</
+|<script type="application/ld+json">|Zq0qZ|Zq0qZ|Zq0qZ|Zq1qZ| href="Zq1qZ"|<Zq1qZ>|<select>|<template>|<img src=|]]>
+|<![CDATA[|<?xml|<xmp|<noscript>""".split("|")  # noqa: SIM905  # a list of them fills the page
+)
+EVIL = st.sampled_from(
+    ["<i>x</i>", '"><img src=x onerror=1>', "' onclick='x", " onclick=x y=", "--><i>", "</style><i>", "</script><i>",
+     "</title><i>", "x');y:url('z", "javascript:x", "Zq0qZ Zq1qZ", "]]><i>", "<![endif]--><i>", "&lt;i&gt;"]
+)  # fmt: skip
+PAGES = Pages()
+
+
+@given(st.lists(PIECES, min_size=3, max_size=25), EVIL)
+@example(['<a href="x"', '"', "Zq1qZ", '">'], " onclick=x y=")
+def test_whatever_the_author_wrote_a_value_is_only_a_value(pieces: list[str], value: str) -> None:
+    check_shape("".join(pieces), value)
+
+
+def check_shape(skeleton: str, value: str) -> None:
+    try:
+        plan = PAGES.plan(skeleton, breaks=False)
+    except RenderError:
+        return  # refused when the folder is checked
+    wild = Shape(plan.fill([value, value]))
+    assert wild.found == Shape(plan.fill(["x", "https://x/"])).found
+    assert not any(target.strip().lower().startswith("javascript:") for target in wild.urls)
+
+
+def test_a_missing_quote_would_let_a_value_out_if_it_were_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mutation: what the look at the parsed page is for."""
+    monkeypatch.setattr("ulak.core.content.page._check", lambda page: None)
+    with pytest.raises(AssertionError):
+        check_shape("<math><p Zq0qZ</p>/<x-->", " onclick=x y=")

@@ -33,6 +33,11 @@ _REFUSED = re.compile(
     r"|<(script)\b(?![^>]*application/ld\+json)",
     re.IGNORECASE,
 )
+_WELL_FORMED = re.compile(
+    r"""[^<]+|<!--.*?-->|<!DOCTYPE[^>]*>|<(style|script)\b[^>]*>.*?</\1>|</[a-z][^\s"'<>/=]*>"""
+    r"""|<[a-z][^\s"'<>/=]*(?:\ [^\s"'<>/=]+="[^"]*")*>""",
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
 _MJML = re.compile(r"<mjml\b(?![^>]*\slang\s*=)", re.IGNORECASE)
 
 
@@ -95,7 +100,23 @@ class Pages:
                 made = self._parser.inline(settled)
         except InlineError as error:
             raise RenderError("css_broken", str(error).split("\n", 1)[0][:200]) from None
+        _check(made)
         return fill.plan(made, breaks=breaks)
+
+
+def _check(page: str) -> None:
+    """Refuse what the parser made of a missing quote: attributes with names that no reader agrees on.
+
+    Where a tag ends would be a matter of opinion then, and a value could end up outside of it.
+    """
+    at = 0
+    while at < len(page):
+        found = _WELL_FORMED.match(page, at)
+        if found is None:
+            tag = re.match(r"</?[A-Za-z0-9:-]*", page[at:])
+            near = tag[0] if tag is not None else "<"
+            raise RenderError("html_broken", f"a tag can't be read; look for a missing quote near {near}")
+        at = found.end()
 
 
 def size_warning(html: str) -> str | None:
