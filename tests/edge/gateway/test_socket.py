@@ -288,6 +288,27 @@ async def test_a_fault_of_ours_ends_one_socket_and_says_so(
         assert member.session.closed
 
 
+@pytest.mark.parametrize("then", ["told", "closed", "pinged", "drained"])
+async def test_a_connection_that_is_lost_and_not_yet_told_so_disturbs_no_other(then: str) -> None:
+    async with port() as node, await Raw.welcomed(node, "bob") as bob, await Raw.welcomed(node):
+        (member,) = node.hub.members_of((0, "ann"))
+        assert isinstance(member, Connection)
+        member.transport.abort()
+        await asyncio.sleep(0)  # the handle is closed; ``connection_lost`` may or may not have come
+        if then == "told":
+            node.hub.hint([News(0, "ann", 1, "{}", 1, 1, "1-a")])
+        elif then == "closed":
+            member.close("disconnected")
+        elif then == "pinged":
+            member.tick(1e9, 0.0)
+        else:
+            member.act(member.session.drain(1.0))
+        node.hub.broadcast(0, '{"op":"notice"}')
+        assert await bob.heard() == {"op": "notice"}
+        await eventually(lambda: node.gateway.connections == 1)
+        assert len(node.hub) == 1
+
+
 # ------------------------------------------------------------------------------------- reading slowly
 
 
