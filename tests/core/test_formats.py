@@ -58,6 +58,7 @@ def test_numbers_amounts_and_shares() -> None:
         "0,10\xa0€",
     )
     assert formats().number(0.1 + 0.2) == "0.3"
+    assert [formats().currency(5, code) for code in ("<b>", "EURO", "", None, 978)] == [""] * 5
 
 
 def test_plurals_by_the_rules_of_the_language() -> None:

@@ -377,7 +377,12 @@ def test_large_and_odd_data_is_cut_down() -> None:
 
 @pytest.mark.parametrize(
     ("body", "differs"),
-    [("{{ data.number }}", False), ("{{ notification.id }} {{ actor }}", False), ("{{ user.id }}", True)],
+    [
+        ("{{ data.number }}", False),
+        ("{{ notification.id }} {{ actor }}", False),
+        ("{{ user.id }}", True),
+        ("{{ data.at | date }}", True),
+    ],
 )
 @pytest.mark.parametrize("spelling", ["{}", "{{% set a = user %}}{}", "{{% with u = user %}}{}{{% endwith %}}"])
 def test_a_template_that_never_looks_at_the_user_makes_one_item_for_all(
