@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -13,6 +15,8 @@ from ulak.core.content.email import MAX_ATTACHED, Attachment, EmailContent, Link
 from ulak.core.outcome import Kind, Outcome, accepted
 from ulak.flow.attempt import Route, attachments
 from ulak.flow.attempt.messages import Maker, NoFiles
+from ulak.io.outbound.egress import networks
+from ulak.io.outbound.http import HttpClient
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.users import Profile, Users
 from ulak.node import Node
@@ -120,6 +124,25 @@ async def test_files_share_one_limit_and_are_asked_for_in_turn() -> None:
     made = await attachments.fetched(content, web, lambda: 0.0)
     assert isinstance(made, EmailContent)
     assert (len(made.attachments), made.linked) == (3, ())
+
+
+@pytest.mark.parametrize(
+    ("allowed", "made"), [((), "attachment_refused"), (("127.0.0.1/32",), "bill.pdf")], ids=["no", "yes"]
+)
+async def test_files_come_through_the_guard(allowed: tuple[str, ...], made: str) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/pdf\r\nContent-Length: 4\r\n\r\n%PDF")
+        writer.close()
+
+    async with (
+        await asyncio.start_server(answer, "127.0.0.1", 0) as server,
+        HttpClient(networks(allowed), body_cap=attachments.BODY_CAP) as client,
+    ):
+        port = server.sockets[0].getsockname()[1]
+        content = EmailContent("o@x.yy", "s", "t", linked=(Linked(f"http://127.0.0.1:{port}/bill.pdf"),))
+        found = await attachments.fetched(content, client, time.monotonic)
+    assert (found.reason if isinstance(found, Outcome) else found.attachments[0].filename) == made
 
 
 pg = pytest.mark.pg
