@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from dataclasses import replace
 
 import pytest
 
-from ulak.doors import watched
+from ulak.doors import Doors, watched
+from ulak.io.postgres.pool import Pool
+from ulak.node import Node
+from ulak.settings import SettingError, Settings
 
 pytestmark = pytest.mark.anyio
 
@@ -39,3 +44,16 @@ async def test_a_loop_that_ends_or_is_ended_is_no_failure() -> None:
     loops[1].cancel()
     await asyncio.wait_for(watch, 5)
     assert ended == []
+
+
+@pytest.mark.pg
+async def test_a_node_that_drains_is_not_ready_and_its_sockets_are_among_the_metrics(store: Pool) -> None:
+    node = await Node.open(Settings(node=f"doors-{os.getpid()}"), store)
+    doors = Doors(node)
+    assert await doors._ready() is None
+    assert "ulak_sockets 0.0" in node.metrics.text().decode()
+    await doors.gateway.drain(0.0)
+    assert await doors._ready() == "the node is stopping"
+    await doors.stop()
+    with pytest.raises(SettingError, match="ULAK_TRUSTED_PROXIES"):
+        Doors(await Node.open(replace(node.settings, trusted_proxies="proxy.internal"), store))

@@ -269,6 +269,12 @@ def test_a_ticket_is_good_for_a_hello_and_a_new_one_comes_with_the_welcome() -> 
         ({"token": "t", "ticket": "t"}, "bad_token"),
         ({"ticket": 1}, "bad_token"),
         ({"ticket": "t" * 4_097}, "bad_token"),
+        ({"token": "t", "device": ""}, "bad_device"),
+        ({"token": "t", "device": 1}, "bad_device"),
+        ({"token": "t", "epoch": 1}, "bad_epoch"),
+        ({"token": "t", "since": -1}, "bad_offset"),
+        ({"token": "t", "id": True}, "bad_id"),
+        ({"token": "t", "more": 1}, "unknown_field"),
         ({"token": "t", "meta": []}, "bad_meta"),
         ({"token": "t", "meta": {"a": "x" * 1_024}}, "bad_meta"),
     ],
@@ -424,8 +430,8 @@ def test_too_many_commands_are_refused_then_the_client_is_sent_away() -> None:
     say(session, {"op": "hello", "token": "t"})
     session.authenticated("ann", 1e12)
     session.page(page())
-    answers = [frames(say(session, {"op": "ping"}))[0]["op"] for _ in range(4)]
-    assert answers == ["pong", "pong", "error", "error"]
+    answers = [frames(say(session, {"op": "ping"}))[0] for _ in range(4)]
+    assert answers == [{"op": "pong"}, {"op": "pong"}, *[{"op": "error", "code": "rate_limited"}] * 2]
     assert frames(say(session, {"op": "ping"}, now=4.0)) == [{"op": "pong"}]
     for _ in range(4):
         say(session, {"op": "ping"}, now=4.0)
@@ -589,6 +595,13 @@ def test_every_close_code_tells_by_its_number_whether_to_come_back() -> None:
         "disconnected",
     }
     assert set(COMMANDS) >= {op.value for op in Op}
+
+
+def test_every_code_of_the_protocol_is_tried_somewhere() -> None:
+    folder = Path(__file__).parents[1]
+    tests = [*(folder / "core").glob("test_session*.py"), *(folder / "edge" / "gateway").glob("*.py")]
+    text = "".join(path.read_text() for path in tests)
+    assert [code for code in {**ERRORS, **CLOSE_CODES} if f'"{code}"' not in text] == []
 
 
 def test_the_page_of_the_protocol_is_what_the_tables_say() -> None:

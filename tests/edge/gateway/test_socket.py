@@ -424,6 +424,18 @@ async def test_silence_before_the_hello_is_short(monkeypatch: pytest.MonkeyPatch
         assert await raw.closed() == (4004, "hello_timeout")
 
 
+async def test_a_token_that_ends_earlier_than_the_one_before_ends_its_socket_in_time() -> None:
+    async def brief(text: str) -> Claims:
+        return Claims(0, "ann", node.clock.unix() + (3.0 if text == "brief" else 1_000.0))
+
+    async with port(rights=Rights(brief)) as node, await Raw.welcomed(node) as raw:
+        raw.say({"op": "refresh", "token": "brief", "id": 1})
+        assert (await raw.heard())["op"] == "ok"
+        node.clock.ahead = 4.1
+        node.hub.sweep()
+        assert await raw.closed() == (4006, "token_expired")
+
+
 def test_a_wheel_holds_each_once() -> None:
     class One:
         slot = 0

@@ -182,7 +182,7 @@ class Connection(Socket):
         self.session = Session(house.new_connection(), now, house.settings.limits)
         # Spread over the time between two pings, so that thousands who came together do not beat together.
         self._ping_at = now + self.session.limits.ping_seconds * house.chance()
-        house.hub.look(self, min(self._ping_at, self.session.due(now, self._connected_at)))
+        self._look()
 
     def received(self, event: Event) -> None:
         """Hand a message to the session."""
@@ -201,9 +201,8 @@ class Connection(Socket):
 
     def filled(self) -> None:
         """Tell nothing more."""
-        now = self._house.monotonic()
-        self.session.hold(now)
-        self._house.hub.look(self, min(self._ping_at, self.session.due(now, self._house.unix())))
+        self.session.hold(self._house.monotonic())
+        self._look()
 
     def drained(self) -> None:
         """Go on from where we stopped."""
@@ -227,6 +226,13 @@ class Connection(Socket):
         self._house.forget(self, self._address)
 
     # ------------------------------------------------------------------------------------ carrying out
+
+    def _look(self) -> None:
+        """What time has to do next may have changed."""
+        house = self._house
+        if self.is_open:
+            due = self.session.due(house.monotonic(), house.unix())
+            house.hub.look(self, min(self._ping_at, self._pong_by, due))
 
     def _say(self, texts: list[str]) -> None:
         if not self.is_open:
@@ -287,7 +293,7 @@ class Connection(Socket):
             return
         house.hub.enter(self)
         self.act(session.authenticated(claims.user, claims.expires_at, house.ticket(claims, self._device)))
-        house.hub.look(self, min(self._ping_at, session.due(house.monotonic(), house.unix())))
+        self._look()
 
     async def _refresh(self, action: Refresh) -> None:
         house, session = self._house, self.session
@@ -304,6 +310,7 @@ class Connection(Socket):
             self.claims = claims
             ticket = house.ticket(claims, self._device)
             self.act(session.refreshed(action.command, claims.expires_at, ticket))
+            self._look()
 
     async def _subscribe(self, action: Subscribe) -> str | None:
         """The answer's error code, or None."""
