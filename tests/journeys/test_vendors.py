@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
+import uvicorn
 
 from tests.flow.harness import PROJECT, body, open_node, prepare, put_users, send, states
 from tests.support import eventually
+from ulak.core.ids import callback_id
+from ulak.doors import _callbacks
+from ulak.io.outbound.egress import networks
+from ulak.io.outbound.http import HttpClient
+from ulak.io.postgres.callbacks import Callbacks
 from ulak.io.postgres.pool import Pool
 from ulak.node import Node
+from ulak.sandbox.callbacks import Callback
+from ulak.sandbox.credentials import stand_in
 from ulak.sandbox.server import Options, Sandbox
 from ulak.sandbox.vendor_faults import decode
+from ulak.sandbox.vendors import listen
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg]
 
@@ -89,3 +103,73 @@ async def test_an_answer_that_is_lost_is_unknown_and_doubles_are_no_more_than_th
         assert 0 < sum(taken.values()) - len(users) <= unknown
         ids = {parcel.tags["ulak_delivery"] for _, parcel in sandbox.vendors.callbacks.accepted.values()}
         assert len(ids) == len(users)
+
+
+def declared(vendor: str, url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An account as an operator declares it who points it to the sandbox: secrets in variables."""
+    lines = [f'provider = "{vendor}"']
+    more = {"region": "eu-central-1"} if vendor == "ses" else {}
+    for key, value in {**more, **stand_in(vendor, url)}.items():
+        if key in {"access_key", "secret_key", "api_key", "server_token", "events_password"}:
+            monkeypatch.setenv(f"SANDBOX_{key.upper()}", str(value))
+            lines.append(f'{key}_env = "SANDBOX_{key.upper()}"')
+        else:
+            lines.append(f"{key} = {msgspec.json.encode(value).decode()}")
+    return "\n".join(lines)
+
+
+@vendor
+async def test_what_the_vendor_says_later_decides_who_is_written_to(
+    vendor: str, database: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The vendor's signed events come in by the door for callbacks; the next notification knows of them."""
+    await put_users(database, "ada", "hard-bounce", "soft-bounce", "complaint")
+    async with Sandbox(Options(http_port=None)) as sandbox, AsyncExitStack() as stack:
+        account = declared(vendor, sandbox.vendors_url, monkeypatch)
+        await prepare(database, {**PROJECT, "ulak.toml": PROJECT["ulak.toml"].replace('provider = "noop"', account)})
+        node = await open_node(database, allow_networks="127.0.0.1/32")
+        http = await stack.enter_async_context(HttpClient(networks(["127.0.0.1/32"])))
+        base = await stack.enter_async_context(serving(_callbacks(node, http)))
+        secret = await Callbacks(database).secret(b"s" * 32)
+        url = f"{base}/v1/callbacks/{vendor}/{callback_id(secret, 0, vendor, 'mail')}"
+        sandbox.vendors.callbacks.set(Callback(vendor=vendor, url=url, times=3))  # type: ignore[arg-type]
+        node.start()
+        stack.push_async_callback(node.stop)
+        await send(node, body("mail", "ada", "hard-bounce", "soft-bounce", "complaint"))
+
+        async def told() -> bool:
+            found = {user: state for (user, _), state in (await states(database)).items()}
+            ends = [found.get(user, "") for user in ("ada", "complaint", "hard-bounce")]
+            return [end.partition(":")[0] for end in ends] == ["delivered", "delivered", "bounced"]
+
+        await eventually(told, within=20, what="the vendor's events to be applied")
+        expected = [("complaint@example.com", "not:critical"), ("hard-bounce@example.com", "all")]
+
+        async def listed() -> bool:
+            rows = await database.fetch("SELECT address, scope FROM suppressions ORDER BY address")
+            return [(row["address"], row["scope"]) for row in rows] == expected
+
+        await eventually(listed, within=20, what="bounce and complaint to suppress")
+        await send(node, body("mail", "hard-bounce", "complaint", "ada"))
+
+        async def skipped() -> bool:
+            rows = await database.fetch("SELECT user_id, state FROM deliveries ORDER BY id DESC LIMIT 3")
+            return {row["user_id"]: row["state"] for row in rows}.get("hard-bounce") == "suppressed"
+
+        await eventually(skipped, within=20, what="the second notification to be held back")
+        taken = Counter(received.recipients[0] for received in sandbox.record.after(0, 1_000))
+        assert taken["hard-bounce@example.com"] == taken["complaint@example.com"] == 1
+
+
+@asynccontextmanager
+async def serving(app: Any) -> AsyncIterator[str]:
+    """An ASGI application on a free port."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none"))
+    with mock.patch.object(server, "capture_signals", nullcontext):
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = server.force_exit = True
+            await task
