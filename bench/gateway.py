@@ -1,8 +1,9 @@
 """What does a message cost on an open socket, and what does a socket cost that hears nothing?
 
-(a) fan-out: broadcasts to 1,000 sockets, two under way; (b) targeted: messages to random sockets of 1,000, each
-encoded for itself and sent in a turn of the loop of its own, as they come from events of their own; (c) memory of an idle socket at 10,000; (d) CPU of opening 10,000, 64 at a time. The peers are Node
-``ws``, Socket.IO and Python ``websockets``, which have no users, revisions, acks or limits; ours has all of them on.
+(a) fan-out: broadcasts to 1,000 sockets, two under way; (b) targeted: messages to random sockets of 1,000, each encoded
+for itself and sent in a turn of the loop of its own, as they come from events of their own; (c) memory of an idle
+socket at 10,000; (d) CPU of opening 10,000, 64 at a time. The peers are Node ``ws``, Socket.IO and Python
+``websockets``, which have no users, revisions, acks or limits; ours has all of them on.
 
 What counts is CPU-seconds of the server's processes; PostgreSQL's are told apart. Servers run on one core, the load
 client on another.
@@ -92,7 +93,7 @@ async def _by_peer(name: str, go: Callable[[Running, Client], Awaitable[Measure]
 
 async def fan_out(server: Running, load: Client, number: int) -> Measure:
     """One round: ``number`` broadcasts to ``SOCKETS`` sockets, two under way."""
-    load.say(f"mark {MARK}", f"step {SOCKETS}")
+    await load.expect(f"mark {MARK}", f"step {SOCKETS}")
     await _told(server, load, 10)
     return await _measured(server, load, number * SOCKETS, lambda: _told(server, load, number))
 
@@ -108,7 +109,7 @@ async def _told(server: Running, load: Client, number: int) -> None:
 
 async def targeted(server: Running, load: Client, number: int) -> Measure:
     """One round: ``number`` messages to random sockets of ``SOCKETS``, two chunks under way."""
-    load.say(f"mark {MARK}", f"step {CHUNK}", f"ack {20 if server.acks else 0}")
+    await load.expect(f"mark {MARK}", f"step {CHUNK}", f"ack {20 if server.acks else 0}")
 
     async def run(chunks: int) -> None:
         await server.tell("targeted", CHUNK)

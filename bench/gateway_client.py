@@ -1,4 +1,7 @@
-"""How is the load client compiled, started and asked? ``peers/client.c`` lists the lines that it understands."""
+"""How is the load client started and asked: the program in C where there is a compiler, else one in Python?
+
+Both understand the same lines; ``peers/client.c`` lists them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -29,18 +33,18 @@ def cache() -> Path:
     return folder
 
 
-def program() -> str:
-    """The load client, compiled if it has not been."""
+def program() -> list[str]:
+    """The load client's command; the one in C is compiled if it has not been."""
     source = FOLDER / "peers" / "client.c"
     compiler = shutil.which("cc")
     if compiler is None:
-        raise RuntimeError("the load client is compiled by cc: install a C compiler")
+        return [sys.executable, "-m", "bench.gateway_plain"]
     binary = cache() / f"client-{hashlib.sha256(source.read_bytes()).hexdigest()[:16]}"
     if not binary.exists():
         new = binary.with_suffix(f".{os.getpid()}")
         subprocess.run([compiler, "-O2", "-o", str(new), str(source)], check=True)
         new.replace(binary)
-    return str(binary)
+    return [str(binary)]
 
 
 @contextmanager
@@ -74,6 +78,11 @@ class Client:
         self.say(line)
         async with asyncio.timeout(PATIENCE):
             return await self._answers.get()
+
+    async def expect(self, *lines: str) -> dict[str, Any]:
+        """Hand over commands and wait until they hold: what comes from now on is counted so. The counters as yet."""
+        self.say(*lines)
+        return await self.ask("report")
 
     async def open(self, number: int, ready: str, hellos: Sequence[str] = (), width: int = 64) -> dict[str, Any]:
         """Open sockets, ``width`` at a time; raises ``RuntimeError`` unless all are open."""
@@ -119,7 +128,7 @@ async def client(port: int, path: str, subprotocol: str = "-") -> AsyncIterator[
     """Run a load client beside a server on loopback."""
     with core(CLIENT_CORE):
         process = await asyncio.create_subprocess_exec(
-            program(),
+            *program(),
             "127.0.0.1",
             str(port),
             path,

@@ -106,10 +106,10 @@ async def whole_way(at: Server, items: int, callers: int, batch: int) -> Measure
         client(server.port, PATH, SUBPROTOCOL) as load,
     ):
         await load.open(USERS, READY, hellos(await tokens(api, USERS)))
-        load.say(f"mark {MARK}", "ack 20")
+        await load.expect(f"mark {MARK}", "ack 20")
 
         async def send(number: int) -> float:
-            load.say(f"step {number}")
+            await load.expect(f"step {number}")
             body = {"type": "inbox", "data": {"number": 1, "text": f"{MARK} {TEXT}"}}
             requests = await stack.load(api, number, callers, batch, **body)
             seconds: float = (await requests.go())["seconds"]

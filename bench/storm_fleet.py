@@ -185,7 +185,7 @@ class Wire(asyncio.Protocol):
                 return
             at, self._upgraded = end + 4, True
             self.say(self._guest.hello())
-        while (frame := _frame(data, at)) is not None:
+        while (frame := frame_at(data, at)) is not None:
             opcode, start, at = frame
             self._frame(opcode, data[start:at])
         self._buffer = data[at:]
@@ -196,10 +196,10 @@ class Wire(asyncio.Protocol):
             for each in said if isinstance(said, list) else (said,):
                 self._guest.take(each)
         elif opcode == 9:
-            self._transport.write(_masked(10, payload))
+            self._transport.write(masked(10, payload))
         elif opcode == 8:
             self._code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
-            self._transport.write(_masked(8, payload[:2]))
+            self._transport.write(masked(8, payload[:2]))
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -208,7 +208,7 @@ class Wire(asyncio.Protocol):
 
     def say(self, text: str) -> None:
         """Send one command."""
-        self._transport.write(_masked(1, text.encode()))
+        self._transport.write(masked(1, text.encode()))
 
     def abort(self) -> None:
         """Cut the connection, as a lost network does."""
@@ -296,7 +296,7 @@ class Fleet:
         await asyncio.sleep(0)
 
 
-def _frame(data: bytes, at: int) -> tuple[int, int, int] | None:
+def frame_at(data: bytes, at: int) -> tuple[int, int, int] | None:
     """The whole frame at this place: its opcode, where its payload begins and where it ends."""
     if len(data) < at + 2:
         return None
@@ -308,7 +308,7 @@ def _frame(data: bytes, at: int) -> tuple[int, int, int] | None:
     return (data[at] & 15, start, start + size) if len(data) >= start + size else None
 
 
-def _masked(opcode: int, payload: bytes) -> bytes:
+def masked(opcode: int, payload: bytes) -> bytes:
     """A client's frame."""
     size, key = len(payload), os.urandom(4)
     head = bytes([0x80 | opcode, 0x80 | size]) if size < 126 else bytes([0x80 | opcode, 254, size >> 8, size & 255])

@@ -15,10 +15,16 @@ from websockets.asyncio.server import ServerConnection, serve
 from bench.gateway_client import Client, client
 from bench.gateway_servers import MARK, taken
 
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.skipif(shutil.which("cc") is None, reason="the load client needs a C compiler"),
-]
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True, params=["in C", "in Python"])
+def written(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both load clients keep the same promises."""
+    if request.param == "in Python":
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    elif shutil.which("cc") is None:
+        pytest.skip("no C compiler")
 
 
 def said(**members: object) -> str:
@@ -61,7 +67,7 @@ async def test_it_counts_every_message_of_every_size_and_acknowledges_the_newest
         opened = await load.open(3, '"welcome"', [said(token=name) for name in "abc"])
         assert opened["ready"] == 3
         assert await load.tickets() == ["t-a", "t-b", "t-c"]
-        load.say(f"mark {MARK}", "step 3", "ack 3")
+        await load.expect(f"mark {MARK}", "step 3", "ack 3")
         socket = peer.sockets[0]
         for number, pad in ((5, 10), (6, 300), (7, 200_000)):  # of all three kinds of length
             await socket.send(item(number, pad))
@@ -79,7 +85,7 @@ async def test_it_counts_every_message_of_every_size_and_acknowledges_the_newest
 async def test_several_messages_of_one_frame_are_several() -> None:
     async with pair() as (peer, load):
         await load.open(1, '"welcome"', [said(token="a")])
-        load.say(f"mark {MARK}", "step 2")
+        await load.expect(f"mark {MARK}", "step 2")
         await peer.sockets[0].send(f"[{item(1)},{item(2)}]")
         await load.step()
         assert (await load.ask("report"))["messages"] == 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.storm_fleet import _frame, _masked
+from bench.storm_fleet import frame_at, masked
 from bench.storm_judge import Seen, judge
 from ulak.cli.demonstration.evidence import Frame, SocketLog
 
@@ -98,11 +98,11 @@ def test_complaints_of_a_client_are_faults() -> None:
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 5_000])
 def test_the_clients_frames_are_masked_and_lengths_are_read_back(size: int) -> None:
     payload = bytes(range(256)) * 20
-    made = _masked(1, payload[:size])
+    made = masked(1, payload[:size])
     head = len(made) - size
     key = made[head - 4 : head]
     assert bytes(byte ^ key[i & 3] for i, byte in enumerate(made[head:])) == payload[:size]
     assert made[1] & 0x80
     plain = bytes([made[0], made[1] & 0x7F]) + made[2 : head - 4] + payload[:size]
-    assert _frame(plain, 0) == (1, head - 4, len(plain))
-    assert _frame(plain[:-1], 0) is None or size == 0
+    assert frame_at(plain, 0) == (1, head - 4, len(plain))
+    assert frame_at(plain[:-1], 0) is None or size == 0
