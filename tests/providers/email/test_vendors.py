@@ -7,7 +7,9 @@ import re
 from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
+from email import message_from_bytes
 from email.header import decode_header, make_header
+from email.policy import default
 from typing import Any
 
 import pytest
@@ -17,9 +19,9 @@ from hypothesis import strategies as st
 from ulak.core.content.email import Attachment, ContentError, EmailContent
 from ulak.core.model import Account, Channel, Class
 from ulak.core.sign.sigv4 import Keys, sign
-from ulak.providers.contract import HttpRequest, Links, Message, NoContent
+from ulak.providers.contract import HttpRequest, Links, Message, NoContent, SmtpRequest
 from ulak.providers.email import postmark, sendgrid, ses
-from ulak.providers.letter import ascii_text
+from ulak.providers.letter import ascii_text, letter_of
 from ulak.providers.registry import PROVIDERS
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -192,6 +194,19 @@ def test_the_fields_that_every_email_carries(vendor: str) -> None:
     assert headers["X-Campaign"] == "yaz indirimi"
     assert headers["Content-Language"] == "tr"
     assert "user-17" not in build(vendor).body.decode()
+
+
+def test_smtp_and_vendors_carry_the_same_fields() -> None:
+    """But the frame of a message, which each of them writes itself."""
+    smtp_account = Account("mail", "smtp", Channel.EMAIL, settings={"host": "mx.example.com"})
+    request = PROVIDERS["smtp"].build([MESSAGE], smtp_account, NOW)
+    assert isinstance(request, SmtpRequest)
+    by_smtp = message_from_bytes(request.message, policy=default)
+    frame = {"From", "To", "Subject", "Date", "MIME-Version", "Reply-To", "Content-Type", "Content-Transfer-Encoding"}
+    by_letter = dict(letter_of(MESSAGE).headers)
+    assert set(by_smtp.keys()) - frame == set(by_letter)
+    for name, value in by_letter.items():
+        assert str(by_smtp[name]) == value
 
 
 @vendor
