@@ -19,7 +19,7 @@ from functools import partial
 from bench import gateway_ours as ours
 from bench.common import Contestant, Goal, Measure, Options, Report, Server, in_turn, rounded
 from bench.gateway_client import Client, client
-from bench.gateway_servers import MARK, Running, install, most_sockets, peer, raise_limits
+from bench.gateway_servers import MARK, Running, calm, install, most_sockets, peer, raise_limits
 
 SOCKETS = 1_000
 WIDTH = 64
@@ -150,11 +150,11 @@ async def opened(server: Running, load: Client, many: int, hellos: list[str]) ->
     """One round: open ``many`` sockets, 64 at a time, then look at the memory."""
     await load.open(200, server.ready, hellos[:200], WIDTH)
     await load.ask("close")
-    await asyncio.sleep(1)  # the server notices, and all is as before the first
+    await calm(server.pid)  # the server has seen them go, and all is as before the first
     before = server.taken()
     seconds = (await load.open(many, server.ready, hellos, WIDTH))["seconds"]
     after = server.taken()
-    await asyncio.sleep(3)  # what was needed for opening alone is given back
+    await calm(server.pid)  # and what was needed for opening alone is given back
     measure = Measure(many, seconds, cpu=after.cpu - before.cpu)
     measure.more |= {
         "connect_cpu_ms": measure.cpu * 1e3 / many,

@@ -15,7 +15,7 @@ import aiohttp
 from bench import stack
 from bench.common import USERS, Measure, Server
 from bench.gateway_client import SERVER_CORE, Client, client, core
-from bench.gateway_servers import MARK, Running, by_lines, process, taken
+from bench.gateway_servers import MARK, Running, by_lines, calm, process, taken
 
 PATH, SUBPROTOCOL, READY = "/v1/socket", "ulak.v1", '"welcome"'
 TEXT = "x" * 104
@@ -155,7 +155,7 @@ async def idle(
 async def _back(server: Running, load: Client, tickets: list[str]) -> float:
     """CPU in ms of coming back with a ticket."""
     await load.ask("close")
-    await asyncio.sleep(2)  # the node sees them go
+    await calm(server.pid)  # the node has seen them go
     before = taken(server.pid)
     await load.open(len(tickets), READY, hellos(tickets, "ticket"))
     return (taken(server.pid).cpu - before.cpu) * 1e3 / len(tickets)

@@ -13,6 +13,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -96,6 +97,17 @@ class Running:
     def taken(self) -> Taken:
         """CPU and memory so far."""
         return taken(self.pid)
+
+
+async def calm(pid: int, patience: float = 30.0) -> None:
+    """Wait until a process tree has done what it had to do: under a tenth of a core for half a second."""
+    end, before = time.monotonic() + patience, taken(pid).cpu
+    while time.monotonic() < end:
+        await asyncio.sleep(0.5)
+        now = taken(pid).cpu
+        if now - before < 0.05:
+            return
+        before = now
 
 
 def raise_limits() -> None:
