@@ -25,7 +25,8 @@ from ulak.core.suppression import forbidding
 from ulak.flow.receipts import Applier, ApplierSettings
 from ulak.io.postgres.callbacks import Callbacks, counts, forget
 from ulak.io.postgres.gate import SENDING
-from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.pool import PINS, Pool
+from ulak.io.postgres.queries import load
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.node import Node
 from ulak.providers.contract import Message
@@ -302,6 +303,15 @@ async def test_a_soft_suppression_gives_way_to_a_hard_bounce_and_never_the_other
     assert await listed(node) == [("jo@example.com", "all", "bounced")]
 
 
+async def test_a_refusal_for_good_takes_the_place_of_a_suppression_that_has_ended(node: Node) -> None:
+    await forbid(node, "all", "soft_bounced")
+    await node.pool.execute("UPDATE suppressions SET expires_at = now() - interval '1 day'")
+    await sent(node, "mail", "jo", outcome_of=Kind.RECIPIENT_PERMANENT)
+    row = await node.pool.fetchrow("SELECT reason, source, expires_at FROM suppressions")
+    assert row is not None
+    assert tuple(row.values()) == ("bounced", "mail", None)
+
+
 async def test_what_somebody_forbade_by_hand_stays_theirs(node: Node, applier: Applier) -> None:
     ids = await sent(node, "mail", "jo")
     await forbid(node, "all")
@@ -567,6 +577,25 @@ async def test_what_forbids_takes_the_gate_and_nothing_else_does(
             await applying
     await applying
     assert await node.pool.fetchval("SELECT count(*) FROM receipts") == 1
+
+
+@pytest.mark.parametrize("name", ["watched", "write"])
+async def test_a_users_long_history_is_not_read(node: Node, name: str) -> None:
+    """Among the deliveries of one notification is looked for the steps that wait, not among all of the user."""
+    sql = getattr(load("callbacks"), name)
+    await node.pool.execute(
+        "INSERT INTO deliveries (tenant, id, notification, user_id, channel, target, state, category, class, lane,"
+        " bulkhead, resend, expires_at, decision) SELECT 0, gen_random_uuid(), gen_random_uuid(), 'jo', 'email', 'jo@x.org',"
+        " 'accepted', 'orders', 'transactional', 1, 'email/mail', true, now(), '{}' FROM generate_series(1, 2000)"
+    )
+    async with node.pool.transaction(PINS) as connection:
+        nulls = ", ".join(["NULL"] * (3 if name == "watched" else 25))
+        await connection.execute(f"PREPARE plan AS {sql}")
+        rows = await connection.fetch(f"EXPLAIN EXECUTE plan ({nulls})")
+        await connection.execute("DEALLOCATE plan")
+    plan = "\n".join(row["QUERY PLAN"] for row in rows)
+    assert "deliveries_once" in plan
+    assert "deliveries_user" not in plan
 
 
 async def test_records_are_forgotten_after_thirty_days(node: Node, applier: Applier) -> None:

@@ -52,7 +52,10 @@ SELECT EXISTS (
     SELECT 1
     FROM unnest($1::int[], $2::uuid[], $3::smallint[]) AS q (tenant, delivery, mask)
     JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
-    JOIN deliveries o ON o.tenant = d.tenant AND o.notification = d.notification AND o.user_id = d.user_id
+    -- Compared as rows, so that the index over notification and user is taken: that over the user alone would be read
+    -- through all that a user ever got.
+    JOIN deliveries o ON o.tenant = d.tenant AND (o.notification, o.user_id) >= (d.notification, d.user_id)
+                     AND (o.notification, o.user_id) <= (d.notification, d.user_id)
     WHERE o.unless & q.mask <> 0
 );
 
@@ -98,8 +101,9 @@ WITH folded AS (
     INSERT INTO markers AS m (tenant, notification, user_id, mask)
     SELECT q.tenant, q.notification, q.user_id, bit_or(q.mask)
     FROM unnest($16::int[], $17::uuid[], $18::text[], $19::smallint[]) AS q (tenant, notification, user_id, mask)
-    WHERE EXISTS (SELECT FROM deliveries o WHERE o.tenant = q.tenant AND o.notification = q.notification
-                  AND o.user_id = q.user_id AND o.unless & q.mask <> 0)
+    WHERE EXISTS (SELECT FROM deliveries o WHERE o.tenant = q.tenant AND o.unless & q.mask <> 0
+                  AND (o.notification, o.user_id) >= (q.notification, q.user_id)
+                  AND (o.notification, o.user_id) <= (q.notification, q.user_id))
     GROUP BY q.tenant, q.notification, q.user_id
     ORDER BY q.tenant, q.notification, q.user_id
     ON CONFLICT (tenant, notification, user_id) DO UPDATE SET mask = m.mask | excluded.mask, at = now()
