@@ -16,11 +16,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ulak.core import failpoint
+from ulak.core.breaker import State as BreakerState
 from ulak.core.inbox import News
 from ulak.core.loaded import Loaded
 from ulak.core.model import Account, Channel
 from ulak.flow.accept import Acceptor
-from ulak.flow.attempt import Finisher, Keeper, Route, Sender, Worker
+from ulak.flow.attempt import Breakers, Finisher, Keeper, Route, Sender, Worker
 from ulak.flow.attempt import Settings as AttemptSettings
 from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
@@ -118,13 +119,15 @@ class Node:
         self._files = HttpClient(_allowed(settings), body_cap=BODY_CAP, connections=32)
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
-        self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()))
+        self.breakers = Breakers(time.monotonic, self._accounts)
+        self.metrics.labelled("breaker", "0 closed, 1 probing, 2 open", "bulkhead", self._breaker_states)
+        self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()), self.breakers)
         self.planner = Planner(
             pool,
             boot,
             self.catalogs,
             self.new_id,
-            Listeners(self.hint, self.keeper.wake, self.keeper.full, self.failpoints),
+            Listeners(self.hint, self.keeper.wake, self.keeper.full, self.failpoints, self.breakers.usable),
         )
         self.applier = Applier(pool, boot, self.failpoints)
         works = "worker" in settings.role_set
@@ -255,6 +258,16 @@ class Node:
             worker = Worker(route, self._tools(), declared=account)
             self._workers[bulkhead] = worker
             worker.start()
+        # The inbox is our own database: there is no other way, and nobody to spare.
+        self.breakers.match(w.declared for w in self._workers.values() if w.declared is not _INBOX)
+
+    def _accounts(self, tenant: int, channel: Channel) -> Sequence[Account]:
+        """The accounts that a tenant has for a channel."""
+        loaded = self.catalogs.current.get(tenant)
+        return () if loaded is None else loaded.catalog.accounts_for(channel)
+
+    def _breaker_states(self) -> dict[str, float]:
+        return {name: list(BreakerState).index(state) for name, (state, _) in self.breakers.states().items()}
 
     def _tools(self) -> Tools:
         return Tools(
@@ -268,6 +281,8 @@ class Node:
             called=self.metrics.called,
             solo=self._solo,
             files=self._files,
+            permits=self.breakers,
+            lineup=self.breakers,
         )
 
     def _route(self, declared: Account) -> Route:
@@ -298,6 +313,7 @@ class Node:
         return {
             "outcomes_written": self.finisher.written,
             "outcomes_fenced": self.finisher.fenced,
+            "rows_diverted": self.keeper.diverted,
             "calls_unknown_after_crash": self.keeper.unknown,
             "plan_work_handed": self.planner.handed,
             "callback_events_applied": self.applier.applied,

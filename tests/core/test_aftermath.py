@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,3 +88,55 @@ def test_a_notification_that_outlives_its_ladder_is_parked() -> None:
 def test_a_scope_of_the_vendor_is_kept() -> None:
     gone = outcome(Kind.RECIPIENT_PERMANENT, "x", scope="news")
     assert after_outcome(gone, course(), NOW, 0.0).suppress == "news"
+
+
+SHARED = msgspec.structs.replace(course(), another="b", anew="a", accounts=2)
+"""Two accounts: ``b`` could go on, and after a wait it begins with ``a`` again."""
+
+
+@pytest.mark.parametrize("kind", [Kind.NEXT_PROVIDER, Kind.RETRY])
+def test_another_account_goes_on_at_once_where_this_one_has_definitely_not_taken_it(kind: Kind) -> None:
+    following = after_outcome(outcome(kind, "x", wait=60), SHARED, NOW, 0.5)
+    assert (following.state, following.account, following.moved) == (State.RETRYING, "b", True)
+    assert following.retry_at == NOW
+
+
+@pytest.mark.parametrize("kind", [Kind.NEXT_PROVIDER, Kind.RETRY])
+def test_when_all_were_tried_it_begins_anew_after_the_wait(kind: Kind) -> None:
+    following = after_outcome(outcome(kind, "x"), msgspec.structs.replace(SHARED, another=None), NOW, 0.5)
+    assert (following.account, following.moved) == ("a", False)
+    assert following.retry_at is not None
+    assert following.retry_at > NOW
+
+
+@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.NEXT_PROVIDER, Kind.RETRY, Kind.THROTTLED}))
+def test_nothing_else_goes_to_another_account(kind: Kind) -> None:
+    following = after_outcome(outcome(kind, "x"), SHARED, NOW, 0.5)
+    assert (following.account, following.moved) == (None, False)
+
+
+def test_a_throttle_moves_only_what_would_not_live_to_its_end() -> None:
+    short = after_outcome(outcome(Kind.THROTTLED, "x", wait=60), SHARED, NOW, 0.5)
+    assert (short.account, short.moved) == (None, False)
+    long = after_outcome(outcome(Kind.THROTTLED, "x", wait=7200), SHARED, NOW, 0.5)
+    assert (long.account, long.moved, long.retry_at, long.counts) == ("b", True, NOW, False)
+
+
+def test_an_unanswered_send_goes_elsewhere_only_where_its_type_prefers_a_duplicate() -> None:
+    following = after_outcome(
+        outcome(Kind.UNKNOWN, "x"), msgspec.structs.replace(SHARED, on_unknown="resend_elsewhere"), NOW, 0.5
+    )
+    assert (following.state, following.account, following.moved) == (State.UNKNOWN, "b", True)
+    assert (following.verdict, following.retry_at) == (None, None)
+
+
+def test_accounts_share_a_step_of_the_ladder() -> None:
+    """Two refusals of one round are one reason to wait longer, not two."""
+    alone = after_outcome(outcome(Kind.RETRY, "x"), course(attempts=1), NOW, 0.99)
+    both = after_outcome(outcome(Kind.RETRY, "x"), msgspec.structs.replace(SHARED, attempts=3, another=None), NOW, 0.99)
+    assert alone.retry_at == both.retry_at
+
+
+def test_nothing_moves_past_its_end() -> None:
+    late = after_outcome(outcome(Kind.RETRY, "x"), SHARED, SHARED.expires_at, 0.5)
+    assert (late.state, late.moved) == (State.EXPIRED, False)

@@ -105,3 +105,38 @@ def test_it_never_stays_shut_for_ever_nor_lets_a_herd_through_while_probing(step
         else:
             breaker.unused()
     assert breaker.allows(1, now + _LIMITS.patience + _LIMITS.longest) == 1
+
+
+def test_only_the_probe_decides_not_a_call_that_began_before_it() -> None:
+    breaker = _opened()
+    assert breaker.allows(1, 106) == 1
+    breaker.succeeded(1, 107, began=99)
+    breaker.failed(1, 107, began=99)
+    assert breaker.state is State.PROBING
+    breaker.succeeded(1, 108, began=106)
+    assert breaker.usable(108)
+
+
+def test_work_is_wanted_for_a_probe_when_the_rest_is_over_and_not_while_one_is_under_way() -> None:
+    breaker = _opened()
+    assert (breaker.wants_probe(104), breaker.away(104), breaker.rests(104)) == (False, True, 1)
+    assert (breaker.wants_probe(105), breaker.away(105), breaker.rests(105)) == (True, False, 0)
+    assert breaker.allows(1, 105) == 1
+    assert (breaker.wants_probe(106), breaker.away(106)) == (False, True)
+    breaker.undecided(106)
+    assert breaker.wants_probe(106)
+
+
+def test_work_waits_out_a_short_pause_and_leaves_for_a_long_one() -> None:
+    breaker = Breaker(_LIMITS)
+    breaker.pause(8, 100)
+    assert not breaker.away(100)
+    breaker.pause(60, 100)
+    assert breaker.away(100)
+    assert not breaker.away(151)
+
+
+def test_no_pause_is_endless() -> None:
+    breaker = Breaker(_LIMITS)
+    breaker.pause(10**9, 100)
+    assert breaker.allows(1, 100 + 3600) == 1

@@ -20,7 +20,7 @@ from ulak.core.states import TRANSITIONS, Event, State
 
 ADDRESSED = (Channel.EMAIL, Channel.SMS)
 ADA = User("ada", "ada@example.com", "+905321234567", "tr")
-ACCOUNTS = {channel: (Account("main", "x", channel), Account("spare", "x", channel)) for channel in Channel}
+ACCOUNTS = {c: (Account("main", "x", c), Account("spare", "x", c, priority=2)) for c in Channel}
 EVENTS = {"pending": Event.PLANNED, "held": Event.HELD, "accepted": Event.STORED}
 
 word = st.text(max_size=300)
@@ -139,6 +139,13 @@ def test_channels_narrow_the_route_and_the_first_account_is_taken() -> None:
     planned = plan(policy(*route, only=frozenset({Channel.SMS})), Facts(ADA, known=True), numbers())
     assert [(p.channel, p.bulkhead, p.target) for p in planned] == [(Channel.SMS, "sms/main", ADA.phone)]
     assert json.loads(planned[0].decision)["step"] == 2
+
+
+def test_an_account_that_can_not_send_now_is_passed_over_while_there_is_another() -> None:
+    known = Facts(ADA, known=True)
+    assert email(known).bulkhead == "email/main"
+    assert email(known, avoid={"main"}).bulkhead == "email/spare"
+    assert email(known, avoid={"main", "spare"}).bulkhead == "email/main"
 
 
 @given(word, word)

@@ -14,7 +14,7 @@ from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Outcome, accepted
 from ulak.flow.attempt import Finisher, Route, Settings, Worker
-from ulak.flow.attempt.model import OpenPermits, Permits
+from ulak.flow.attempt.model import Alone, Lineup, OpenPermits, Permits
 from ulak.flow.attempt.worker import Tools
 from ulak.io.postgres import timing
 from ulak.io.postgres.attempting import reap
@@ -81,6 +81,7 @@ class Options:
     batch: int = 1
     clock: Callable[[], float] | None = None
     permits: Permits = field(default_factory=OpenPermits)
+    lineup: Lineup = field(default_factory=Alone)
     failpoints: Failpoints = field(default_factory=NoFailpoints)
 
 
@@ -100,6 +101,7 @@ class Station:
             settings=options.settings,
             jitter=lambda: 0.5,
             permits=options.permits,
+            lineup=options.lineup,
             failpoints=options.failpoints,
             **more,
         )

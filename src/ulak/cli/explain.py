@@ -73,6 +73,10 @@ def _happened(delivery: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             continue
         blame = f", blame: {outcome['blame']}" if outcome.get("blame") else ""
         retry = f", again {outcome['retry_at']}" if outcome.get("retry_at") else ""
+        if outcome.get("next_account"):
+            retry = f", {outcome['next_account']} goes on" + (
+                f" {outcome['retry_at']}" if outcome["kind"] == "unknown" else ""
+            )
         detail = f": {outcome['detail']}" if outcome.get("detail") else ""
         yield (
             str(outcome["at"]),

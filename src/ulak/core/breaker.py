@@ -11,6 +11,7 @@ Times are monotonic seconds, handed in.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,8 +20,8 @@ class State(StrEnum):
     """Where a breaker stands."""
 
     CLOSED = "closed"
-    OPEN = "open"
     PROBING = "probing"
+    OPEN = "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,11 @@ class Limits:
     least: int = 5
     share: float = 0.5
     rest: float = 5.0
-    longest: float = 300.0
+    longest: float = 30.0
     patience: float = 60.0
+    longest_pause: float = 3600.0
+    bearable: float = 10.0
+    """A pause up to this long is waited out; for a longer one waiting work goes elsewhere."""
 
 
 class Breaker:
@@ -58,6 +62,23 @@ class Breaker:
         """Whether new work should be given to the account: it is closed and not paused."""
         return self._state is State.CLOSED and now >= self._paused_until
 
+    def wants_probe(self, now: float) -> bool:
+        """Whether the next call would be the one that shows if the account works again."""
+        if self._state is State.CLOSED or now < max(self._paused_until, self._closed_until):
+            return False
+        return self._probe_at is None or now - self._probe_at >= self._limits.patience
+
+    def away(self, now: float) -> bool:
+        """Whether work that waits for the account should not go on waiting."""
+        if self._paused_until - now > self._limits.bearable:
+            return True
+        return self._state is not State.CLOSED and not self.wants_probe(now)
+
+    def rests(self, now: float) -> float:
+        """Seconds for which nothing is sent; 0 while something may be."""
+        until = self._paused_until if self._state is State.CLOSED else max(self._paused_until, self._closed_until)
+        return max(0.0, until - now)
+
     def allows(self, calls: int, now: float) -> int:
         """How many of ``calls`` may be made now; a probe counts as made from here on."""
         if now < self._paused_until:
@@ -75,19 +96,25 @@ class Breaker:
         """The probe that was allowed was not made."""
         self._probe_at = None
 
-    def succeeded(self, calls: int, now: float) -> None:
-        """So many calls showed that the account works."""
+    def undecided(self, began: float) -> None:
+        """The call that began then says nothing; if it was the probe, there may be another."""
+        if self._probe_at is not None and began >= self._probe_at:
+            self._probe_at = None
+
+    def succeeded(self, calls: int, now: float, began: float = math.inf) -> None:
+        """So many calls showed that the account works; those that ``began`` before the probe decide nothing."""
         if self._state is State.CLOSED:
             self._count(calls, 0, now)
-        elif self._state is State.PROBING:
+        elif self._state is State.PROBING and self._probe_at is not None and began >= self._probe_at:
             self._state, self._probe_at = State.CLOSED, None
             self._rest = self._limits.rest
             self._counts = [[0, 0], [0, 0]]
 
-    def failed(self, calls: int, now: float) -> None:
-        """So many calls showed that it does not."""
+    def failed(self, calls: int, now: float, began: float = math.inf) -> None:
+        """So many calls showed that it does not; those that ``began`` before the probe decide nothing."""
         if self._state is State.PROBING:
-            self._open(now)
+            if self._probe_at is not None and began >= self._probe_at:
+                self._open(now)
         elif self._state is State.CLOSED:
             self._count(calls, calls, now)
             made, bad = (sum(half[which] for half in self._counts) for which in (0, 1))
@@ -96,7 +123,7 @@ class Breaker:
 
     def pause(self, seconds: float, now: float) -> None:
         """The vendor asks to be left alone for so long."""
-        self._paused_until = max(self._paused_until, now + seconds)
+        self._paused_until = max(self._paused_until, now + min(seconds, self._limits.longest_pause))
         self._probe_at = None
 
     def _open(self, now: float) -> None:

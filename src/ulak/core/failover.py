@@ -38,12 +38,12 @@ def first(accounts: Sequence[Account], delivery: UUID, avoid: Collection[str] = 
 def following(
     accounts: Sequence[Account], delivery: UUID, refused: Collection[str], avoid: Collection[str] = ()
 ) -> Account | None:
-    """The account to go on with after those in ``refused``; None when all of them were tried.
+    """The account to go on with at once after those in ``refused``; None when there is no other to go to now.
 
-    An account that is to be ``avoid``-ed now is passed over while there is another.
+    One that is to be ``avoid``-ed is none to go to: it would send the delivery back, round and round.
     """
-    left = [account for account in order(accounts, delivery) if account.name not in refused]
-    return next((account for account in left if account.name not in avoid), left[0] if left else None)
+    ordered = order(accounts, delivery)
+    return next((a for a in ordered if a.name not in refused and a.name not in avoid), None)
 
 
 def _drawn(account: Account, delivery: UUID) -> float:

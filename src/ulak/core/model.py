@@ -74,7 +74,7 @@ class NotificationType:
 
     ``template`` names the template folder (the type's own name by default); ``expires`` is the
     life of a notification in seconds when the request gives none; ``on_unknown`` overrides what
-    becomes of an unanswered send: ``resend`` or ``stop``.
+    becomes of an unanswered send: ``resend`` (by the same account), ``resend_elsewhere`` or ``stop``.
     """
 
     name: str

@@ -13,7 +13,8 @@ from uuid import UUID
 
 import msgspec
 
-from ulak.core import suppression
+from ulak.core import failover, suppression
+from ulak.core.aftermath import STOP
 from ulak.core.model import Account, Channel, Mark, NotificationType, Step, User
 from ulak.core.preferences import allowed
 
@@ -58,18 +59,19 @@ class Planned(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What is the same for all recipients of one notification."""
+    """What is the same for all recipients of one notification; ``avoid`` names accounts that can't send now."""
 
     type: NotificationType
     catalog: int
     lane: int
     accounts: Mapping[Channel, Sequence[Account]]
     only: Collection[Channel] | None = None
+    avoid: Collection[str] = frozenset()
 
     @property
     def resend(self) -> bool:
         """Whether an unanswered send is sent again at its deadline, rather than left ``unresolved``."""
-        return self.type.on_unknown == "resend"
+        return self.type.on_unknown != STOP
 
     @property
     def watched(self) -> bool:
@@ -86,11 +88,12 @@ def plan(policy: Policy, facts: Facts, ids: Iterator[UUID]) -> list[Planned]:
     for position, step in enumerate(policy.type.route):
         if policy.only is not None and step.channel not in policy.only:
             continue
-        state, reason, target, bulkhead, rule = _judge(policy, facts, step)
+        delivery = next(ids)
+        state, reason, target, bulkhead, rule = _judge(policy, facts, step, delivery)
         settled = state in ("skipped", "suppressed")
         planned.append(
             Planned(
-                id=next(ids),
+                id=delivery,
                 user=facts.user,
                 channel=step.channel,
                 target=target,
@@ -107,7 +110,7 @@ def plan(policy: Policy, facts: Facts, ids: Iterator[UUID]) -> list[Planned]:
     return planned
 
 
-def _judge(policy: Policy, facts: Facts, step: Step) -> _Verdict:
+def _judge(policy: Policy, facts: Facts, step: Step, delivery: UUID) -> _Verdict:
     """State, reason, target, bulkhead, and the rule that spoke."""
     target = _target(facts.user, step.channel)
     yes, row = allowed(facts.choices, policy.type.category, step.channel, policy.type.klass)
@@ -122,10 +125,10 @@ def _judge(policy: Policy, facts: Facts, step: Step) -> _Verdict:
     forbidden = _suppressed(policy, facts, step.channel)
     if forbidden is not None:
         return "suppressed", forbidden[1], target, step.channel, forbidden[0]
-    accounts = policy.accounts.get(step.channel, ())
-    if not accounts:
+    account = failover.first(policy.accounts.get(step.channel, ()), delivery, policy.avoid)
+    if account is None:
         return "skipped", "no_account", target, step.channel, rule
-    return ("held" if step.after else "pending"), None, target, accounts[0].bulkhead, rule
+    return ("held" if step.after else "pending"), None, target, account.bulkhead, rule
 
 
 def _suppressed(policy: Policy, facts: Facts, channel: Channel) -> tuple[str, str] | None:

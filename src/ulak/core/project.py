@@ -81,6 +81,14 @@ ACCOUNT_FIELDS = (
         default=60.0,
         shown='"60s"',
     ),
+    Field("priority", fields.whole(1, 100), "accounts of a channel are tried by it, 1 first", default=1, shown="1"),
+    Field(
+        "weight",
+        fields.whole(1, 1000),
+        "its share of the work among accounts of the same priority",
+        default=1,
+        shown="1",
+    ),
 )
 TYPE_FIELDS = (
     Field("category", fields.name, "what a user opts out of", required=True, shown='"orders"'),
@@ -101,8 +109,9 @@ TYPE_FIELDS = (
     ),
     Field(
         "on_unknown",
-        fields.one_of(("resend", "stop")),
-        "what becomes of a send whose answer never came; by default stop for marketing, else resend",
+        fields.one_of(("resend", "resend_elsewhere", "stop")),
+        "what becomes of a send whose answer never came: sent again by the same account, by another one, or not; "
+        "by default stop for marketing, else resend",
         shown='"resend"',
     ),
 )
@@ -210,6 +219,7 @@ def load(files: Mapping[str, str]) -> Catalog:
         issuers=believed,
     )
     _check_templates(catalog, problems)
+    _check_marketing(catalog, problems)
     if problems:
         raise ProjectError(tuple(problems))
     return catalog
@@ -263,7 +273,8 @@ def _account(name: str, table: object, problems: list[Problem]) -> Account | Non
     if len(problems) > before:
         return None
     limits = (values["concurrency"], values["timeout"], values["reconcile_after"])
-    return Account(name, values["provider"], Channel(values["channel"]), *limits, settings)
+    place = (values["priority"], float(values["weight"]))
+    return Account(name, values["provider"], Channel(values["channel"]), *limits, settings, *place)
 
 
 def _type(name: str, table: object, problems: list[Problem]) -> NotificationType | None:
@@ -302,6 +313,16 @@ def _check_route(path: str, steps: list[Step], expires: float, problems: list[Pr
         if step.after >= expires:
             hint = f"the notification expires after {expires:g} seconds; set expires or a shorter wait"
             problems.append(Problem(MAIN, f"{where}.after", "this step would never run", hint))
+
+
+def _check_marketing(catalog: Catalog, problems: list[Problem]) -> None:
+    """Who unsubscribes from marketing by a link must not silence what is critical (``core/choice``)."""
+    urgent = {kind.category: kind.name for kind in catalog.types.values() if kind.klass is Class.CRITICAL}
+    for kind in catalog.types.values():
+        if kind.klass is Class.MARKETING and kind.category in urgent:
+            where = f"types.{kind.name}.category"
+            wrong = f"is that of the critical type '{urgent[kind.category]}'"
+            problems.append(Problem(MAIN, where, wrong, "give marketing a category of its own, to be refused alone"))
 
 
 def _check_templates(catalog: Catalog, problems: list[Problem]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -20,6 +20,19 @@ class _Gauges(Collector):
             yield GaugeMetricFamily(f"ulak_{name}", name.replace("_", " "), value=value)
 
 
+class _Labelled(Collector):
+    def __init__(self, name: str, doc: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._what = (f"ulak_{name}", doc)
+        self._label = label
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(*self._what, labels=(self._label,))
+        for value, number in self._read().items():
+            family.add_metric((value,), number)
+        yield family
+
+
 class Metrics:
     """A node's counters; child objects are kept, because looking them up costs more than counting."""
 
@@ -34,6 +47,10 @@ class Metrics:
         )
         self._outcome_of: dict[tuple[str, str], Counter] = {}
         self._seconds_of: dict[str, Histogram] = {}
+
+    def labelled(self, name: str, doc: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Tell a gauge with one label: ``read`` gives the label's values and their numbers."""
+        self._registry.register(_Labelled(name, doc, label, read))
 
     def called(self, bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
         """Count one call: how often it meant what, and how long it took."""

@@ -87,9 +87,7 @@ def timelines(rows: Sequence[Row], calls: Sequence[Row], receipts: Sequence[Row]
 def _attempt(call: Row) -> wire.AttemptAnswer:
     outcome = None
     if call["kind"] is not None:
-        outcome = wire.OutcomeAnswer(
-            *(call[name] for name in ("kind", "reason", "blame", "detail", "vendor_id", "retry_at", "at"))
-        )
+        outcome = wire.OutcomeAnswer(*(call[name] for name in wire.OutcomeAnswer.__struct_fields__))
     return wire.AttemptAnswer(call["n"], call["account"], call["started_at"], call["reconcile_at"], outcome)
 
 
@@ -111,6 +109,12 @@ def preferences(rows: Sequence[Row]) -> wire.PreferencesAnswer:
     """A user's choices."""
     names = ("category", "channel", "allowed", "source", "changed_at")
     return wire.PreferencesAnswer([wire.PreferenceAnswer(*(row[name] for name in names)) for row in rows])
+
+
+def consent(row: Row) -> wire.ConsentAnswer:
+    """One line of a user's record of consent."""
+    names = ("category", "channel", "allowed", "source", "evidence", "agent", "at")
+    return wire.ConsentAnswer(*(row[name] for name in names))
 
 
 def suppression(row: Row) -> wire.SuppressionAnswer:

@@ -88,7 +88,7 @@ class DeliveryPage(Struct):
 
 
 class OutcomeAnswer(Struct):
-    """What a call meant."""
+    """What a call meant; ``next_account`` goes on where this one could not send."""
 
     kind: str
     reason: str
@@ -96,6 +96,7 @@ class OutcomeAnswer(Struct):
     detail: str | None
     vendor_id: str | None
     retry_at: datetime | None
+    next_account: str | None
     at: datetime
 
 
@@ -190,6 +191,30 @@ class PreferencesAnswer(Struct):
     """All choices of a user."""
 
     preferences: Sequence[PreferenceAnswer]
+
+
+class ConsentAnswer(Struct):
+    """One line of the record of consent.
+
+    ``allowed`` null: the choice was taken back, and what is wider decides again. ``source`` is ``api``, ``me``,
+    ``link`` or ``vendor``; ``evidence`` the prefix of the API key, the id of the user's token, the id of the delivery
+    that carried the link, or account and event of the vendor.
+    """
+
+    category: str
+    channel: str
+    allowed: bool | None
+    source: str
+    evidence: str | None
+    agent: str | None
+    at: datetime
+
+
+class ConsentPage(Struct):
+    """A page of a user's record of consent, newest first."""
+
+    items: Sequence[ConsentAnswer]
+    next: str | None
 
 
 class TokenAnswer(Struct):

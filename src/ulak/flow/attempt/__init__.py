@@ -5,9 +5,21 @@ the provider, and hands the outcomes to one finisher that writes them in batches
 waits; the reaper takes over from nodes that died.
 """
 
+from ulak.flow.attempt.breakers import Breakers
 from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.keeper import Keeper
-from ulak.flow.attempt.model import OpenPermits, Permits, Route, Sender, Settings
+from ulak.flow.attempt.model import Lineup, OpenPermits, Permits, Route, Sender, Settings
 from ulak.flow.attempt.worker import Worker
 
-__all__ = ["Finisher", "Keeper", "OpenPermits", "Permits", "Route", "Sender", "Settings", "Worker"]
+__all__ = [
+    "Breakers",
+    "Finisher",
+    "Keeper",
+    "Lineup",
+    "OpenPermits",
+    "Permits",
+    "Route",
+    "Sender",
+    "Settings",
+    "Worker",
+]

@@ -1,4 +1,7 @@
-"""Who brings waiting work back: due timers, rows that nobody announced, leases of nodes that died?"""
+"""Who brings waiting work back: due timers, rows that nobody announced, leases of nodes that died?
+
+And who takes it from an account that can't send to one that can.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
-from ulak.core.model import LANES
+from ulak.core import failover
+from ulak.core.model import LANES, SOLO, Account
+from ulak.flow.attempt.breakers import Breakers
 from ulak.flow.attempt.model import Settings
 from ulak.flow.attempt.worker import Worker
 from ulak.io.postgres import timing
@@ -17,19 +22,29 @@ from ulak.io.postgres.pool import PINS, Pool
 log = logging.getLogger(__name__)
 
 _MOVE = 1_000
+_DIVERT = 500
+_LANES = [lane + extra for extra in (0, SOLO) for lane in LANES.values()]
 _REAP = 50
 
 
 class Keeper:
     """The periodic part of the attempt stage. The poll is the truth; wake-ups only make it quicker."""
 
-    def __init__(self, pool: Pool, settings: Settings, workers: Callable[[], Sequence[Worker]]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        settings: Settings,
+        workers: Callable[[], Sequence[Worker]],
+        breakers: Breakers | None = None,
+    ) -> None:
+        self._breakers = breakers
         self._pool = pool
         self._settings = settings
         self._workers = workers
         self._depths: dict[tuple[int, str], int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.unknown = 0
+        self.diverted = 0
 
     def full(self, lane: int, bulkhead: str) -> bool:
         """Whether a lane of a bulkhead is at its depth cap, as counted at the last poll."""
@@ -43,10 +58,11 @@ class Keeper:
                     worker.wake(lane)
 
     def start(self) -> None:
-        """Start the three loops."""
+        """Start the loops."""
         loops: list[tuple[Callable[[], Awaitable[bool]], float]] = [
             (self.look, self._settings.poll),
             (self.move, self._settings.poll),
+            (self.divert, self._settings.poll),
             (self.reap, self._settings.reap_every),
         ]
         self._tasks = [asyncio.create_task(self._forever(step, every)) for step, every in loops]
@@ -101,6 +117,29 @@ class Keeper:
                 key = (lane, bulkhead)
                 self._depths[key] = self._depths.get(key, 0) + lanes.count(lane)
         return moved > 0
+
+    async def divert(self) -> bool:
+        """Give ready rows of accounts that can't send to others that can; without such a one they wait."""
+        if self._breakers is None:
+            return False
+        moved = 0
+        for account in self._breakers.diverted():
+            async with self._pool.transaction(PINS) as connection:
+                rows = await timing.stranded(connection, account.bulkhead, _LANES, _DIVERT)
+                moves = [(row, to) for row in rows if (to := self._instead(account, row)) is not None]
+                places = await timing.divert(connection, account.bulkhead, moves) if moves else []
+            self.wake(set(places))
+            moved += len(places)
+        self.diverted += moved
+        return moved > 0
+
+    def _instead(self, account: Account, row: timing.Stranded) -> str | None:
+        """The bulkhead of the first account that can send and whose line is not full."""
+        breakers = self._breakers
+        assert breakers is not None  # divert asked
+        ordered = failover.order(breakers.accounts(account, row.tenant), row.delivery)
+        found = (each.bulkhead for each in ordered if each.name != account.name and breakers.usable(each))
+        return next((bulkhead for bulkhead in found if not self.full(row.lane, bulkhead)), None)
 
     async def reap(self) -> bool:
         """Take over from holders that are gone."""

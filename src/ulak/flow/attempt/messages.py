@@ -69,6 +69,11 @@ class Maker:
                 messages[row] = made
         return Made(messages, failed)
 
+    async def on_unknown(self, row: Started) -> str:
+        """What the row's type wants where no answer came."""
+        loaded: Loaded = await self.catalogs.get(row.tenant, row.catalog)
+        return loaded.catalog.types[row.type].on_unknown
+
     async def _message(self, row: Started, channel: Channel, provider: Provider, known: _Zones) -> Message | Outcome:
         loaded: Loaded = await self.catalogs.get(row.tenant, row.catalog)
         kind = loaded.catalog.types[row.type]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ulak.core.model import Account
+from ulak.core.outcome import Outcome
 from ulak.io.postgres.attempting import Started
 from ulak.providers.contract import Provider, Reply
 
@@ -45,6 +46,38 @@ class OpenPermits:
 
     def give_back(self, account: Account, calls: int) -> None:
         """Nothing was counted."""
+
+
+class Lineup(Protocol):
+    """Which accounts may go on with a delivery, as this node knows them."""
+
+    def accounts(self, account: Account, tenant: int) -> Sequence[Account]:
+        """Those of the same channel that are in force for a tenant, ``account`` among them."""
+        ...
+
+    def usable(self, account: Account) -> bool:
+        """Whether a delivery should be given to it now."""
+        ...
+
+    def told(self, account: Account, outcomes: Sequence[Outcome], began: float) -> None:
+        """What one call meant, message by message; ``began`` is on the monotonic clock."""
+
+
+class Alone:
+    """Each account is the only one of its channel."""
+
+    def accounts(self, account: Account, tenant: int) -> Sequence[Account]:
+        """Itself."""
+        del tenant
+        return (account,)
+
+    def usable(self, account: Account) -> bool:
+        """Always."""
+        del account
+        return True
+
+    def told(self, account: Account, outcomes: Sequence[Outcome], began: float) -> None:
+        """Nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)

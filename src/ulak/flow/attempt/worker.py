@@ -10,17 +10,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ulak.core.aftermath import Course, Next, after_outcome
+from ulak.core.aftermath import RESEND
 from ulak.core.content.email import ContentError
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.loaded import Catalogs
-from ulak.core.model import LANES, SOLO, Account, Class
+from ulak.core.model import LANES, SOLO, Account
 from ulak.core.outcome import Kind, Outcome, outcome
-from ulak.core.states import SETTLED
 from ulak.flow.attempt.attachments import Files
 from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
-from ulak.flow.attempt.model import Call, Clock, Lease, OpenPermits, Permits, Route, Settings
+from ulak.flow.attempt.model import Alone, Call, Clock, Lease, Lineup, OpenPermits, Permits, Route, Settings
+from ulak.flow.attempt.results import MAY_MOVE, Answer, Results
 from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -74,6 +74,7 @@ class Tools:
     called: Called = _silent
     solo: Solo = field(default_factory=Solo)
     files: Files = field(default_factory=NoFiles)
+    lineup: Lineup = field(default_factory=Alone)
 
 
 class Worker:
@@ -86,6 +87,7 @@ class Worker:
         self._tools = tools
         self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files)
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
+        self._written = Results(route.account, tools.lineup, tools.clock, tools.jitter)
         self._free = self._slots()
         self._wake = {line.lane: asyncio.Event() for line in self.lines}
         self._calls: set[asyncio.Task[None]] = set()
@@ -206,9 +208,8 @@ class Worker:
         except Exception:
             # Ours, and after the attempt row: what the vendor has of it can't be known.
             log.exception("a call of %s failed in our own code", self.route.account.name)
-            results = [
-                self._result(call, row, outcome(Kind.UNKNOWN, "internal_error"), started_at) for row in call.rows
-            ]
+            ours = Answer(outcome(Kind.UNKNOWN, "internal_error"))
+            results = [self._written.result(call, row, ours, started_at) for row in call.rows]
         self._tools.called(
             self.route.account.bulkhead, Counter(r.kind for r in results), self._tools.clock() - started_at
         )
@@ -224,17 +225,24 @@ class Worker:
     async def _results(self, call: Call, started_at: float) -> list[Result]:
         account = self.route.account
         made = await self._maker.make(call.rows, account, self.route.provider)
-        results = [self._result(call, row, verdict, started_at) for row, verdict in made.failed]
-        if not made.messages:
-            return results
-        rows = list(made.messages)
-        if self._time_left(call) <= account.timeout + self._tools.settings.margin:
-            return results + [self._released(call, row) for row in rows]
+        results = [self._written.result(call, row, Answer(verdict), started_at) for row, verdict in made.failed]
+        late = self._time_left(call) <= account.timeout + self._tools.settings.margin
+        if not made.messages or late:
+            self._tools.permits.give_back(account, len(call.rows))
+            return results + [self._written.released(call, row) for row in made.messages]
+        rows, batch = list(made.messages), list(made.messages.values())
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
-        outcomes = await self._send(list(made.messages.values()), now)
+        answers = [await self._answer(*each) for each in zip(rows, await self._send(batch, now), strict=True)]
         return results + [
-            self._result(call, row, verdict, started_at) for row, verdict in zip(rows, outcomes, strict=True)
+            self._written.result(call, row, answer, started_at) for row, answer in zip(rows, answers, strict=True)
         ]
+
+    async def _answer(self, row: Started, verdict: Outcome) -> Answer:
+        """What the vendor said, and who may go on with it."""
+        if verdict.reason == NOT_SENT or verdict.kind not in MAY_MOVE:
+            return Answer(verdict)
+        policy = await self._maker.on_unknown(row) if verdict.kind is Kind.UNKNOWN and row.resend else RESEND
+        return Answer(verdict, self._tools.lineup.accounts(self.route.account, row.tenant), policy)
 
     async def _send(self, batch: Sequence[Message], now: datetime) -> list[Outcome]:
         """Make the call of a batch; one outcome a message, in order.
@@ -247,80 +255,20 @@ class Worker:
             request = self.route.provider.build(batch, account, now)
         except ContentError as error:
             if len(batch) == 1:
+                self._tools.permits.give_back(account, 1)
                 return [outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)]
             half = len(batch) // 2
             first, second = await asyncio.gather(self._send(batch[:half], now), self._send(batch[half:], now))
             return first + second
         except Exception:
             log.exception("a request of %s could not be built", account.name)
+            self._tools.permits.give_back(account, len(batch))
             return [outcome(Kind.RETRY, NOT_SENT)] * len(batch)
+        began = self._tools.clock()
         reply = await self.route.sender.send(request, account.timeout)
-        return list(self.route.provider.read(reply, batch, account, now))
+        outcomes = list(self.route.provider.read(reply, batch, account, now))
+        self._tools.lineup.told(account, outcomes, began)
+        return outcomes
 
     def _time_left(self, call: Call) -> float:
         return call.lease.until - self._tools.clock()
-
-    # ------------------------------------------------------------------------------------- results
-
-    def _result(self, call: Call, row: Started, verdict: Outcome, started_at: float) -> Result:
-        """Turn an outcome into what is written, by the one rule of ``core.states``."""
-        now = row.now + timedelta(seconds=self._tools.clock() - started_at)
-        policy = "resend" if row.resend else "stop"
-        course = Course(Class(row.klass), row.attempts, row.first_at, row.expires_at, policy)
-        after = after_outcome(verdict, course, now, self._tools.jitter())
-        delay = self._delay(verdict, after, now, started_at)
-        return Result(
-            token=row.token,
-            tenant=row.tenant,
-            delivery=row.delivery,
-            n=row.n,
-            kind=verdict.kind.value,
-            blame=None if verdict.blame is None else verdict.blame.value,
-            reason=verdict.reason,
-            detail=verdict.detail.replace("\0", "") or None,
-            vendor_id=verdict.vendor_id,
-            state=after.state.value,
-            state_reason=None if after.reason is None else after.reason.value,
-            delay=delay,
-            counts=after.counts,
-            suppress=after.suppress,
-            dead=after.dead,
-            lane=call.lane % SOLO,
-            bulkhead=self.route.account.bulkhead,
-            bucket=row.bucket,
-            crashes=row.crashes,
-            verdict=after.verdict,
-            settled=after.state in SETTLED,
-        )
-
-    def _delay(self, verdict: Outcome, after: Next, now: datetime, started_at: float) -> float | None:
-        """Seconds until the next try; for an unanswered call until its own deadline to reconcile."""
-        if verdict.kind is Kind.UNKNOWN:
-            return max(0.0, self.route.account.reconcile_after - (self._tools.clock() - started_at))
-        return None if after.retry_at is None else max(0.0, (after.retry_at - now).total_seconds())
-
-    def _released(self, call: Call, row: Started) -> Result:
-        """A row for which too little of the lease is left goes back as it was; it has used up a number."""
-        return Result(
-            token=row.token,
-            tenant=row.tenant,
-            delivery=row.delivery,
-            n=row.n,
-            kind="released",
-            blame=None,
-            reason="lease_too_short",
-            detail=None,
-            vendor_id=None,
-            state="retrying" if row.n > 1 else "pending",
-            state_reason=None,
-            delay=0.0,
-            counts=False,
-            suppress=None,
-            dead=False,
-            lane=call.lane,
-            bulkhead=self.route.account.bulkhead,
-            bucket=row.bucket,
-            crashes=row.crashes,
-            verdict=None,
-            settled=False,
-        )

@@ -10,7 +10,7 @@ import msgspec
 
 from ulak.core.ids import external
 from ulak.core.loaded import Loaded
-from ulak.core.model import Channel, User
+from ulak.core.model import Account, Channel, User
 from ulak.core.plan import Planned, Policy, plan
 from ulak.core.project import Catalog
 from ulak.core.reasons import Reason
@@ -24,6 +24,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 
+def always(account: Account) -> bool:
+    """Every account can send."""
+    del account
+    return True
+
+
 _Pair = tuple[PlanWork, "User | str"]
 
 
@@ -32,13 +38,15 @@ class Looks:
     """What a batch is decided by besides the database.
 
     ``verdicts`` says by work id what has already stopped all of it; ``full`` which lanes of which
-    bulkheads take no more; ``again`` that users may have been reached by another part of the audience.
+    bulkheads take no more; ``again`` that users may have been reached by another part of the audience;
+    ``usable`` which accounts can send now.
     """
 
     verdicts: Mapping[int, str | None]
     new_id: Callable[[], UUID]
     full: Callable[[int, str], bool]
     again: bool
+    usable: Callable[[Account], bool] = always
     items: dict[tuple[int, str | None], str] = field(default_factory=dict)
     """Inbox items that are the same for all users of a locale, by work id and locale."""
 
@@ -52,7 +60,7 @@ async def plan_batch(
         return []
     known = await planning.facts(connection, [(work.tenant, user) for work, user in pairs])
     ids = iter(looks.new_id, None)
-    policies = {work.id: _policy(work, catalogs[work.tenant, work.catalog].catalog) for work in works}
+    policies = {work.id: _policy(work, catalogs[work.tenant, work.catalog].catalog, looks.usable) for work in works}
     writes: list[Write] = []
     for (work, _), facts in zip(pairs, known, strict=True):
         policy = policies[work.id]
@@ -80,11 +88,12 @@ async def _recipients(connection: Connection, works: Sequence[PlanWork], *, agai
     return pairs
 
 
-def _policy(work: PlanWork, catalog: Catalog) -> Policy:
+def _policy(work: PlanWork, catalog: Catalog, usable: Callable[[Account], bool]) -> Policy:
     kind = catalog.types[work.type]
     accounts = {step.channel: catalog.accounts_for(step.channel) for step in kind.route}
     only = frozenset(Channel(c) for c in work.channels) if work.channels else None
-    return Policy(kind, work.catalog, work.lane, accounts, only)
+    avoid = frozenset(each.name for group in accounts.values() if len(group) > 1 for each in group if not usable(each))
+    return Policy(kind, work.catalog, work.lane, accounts, only, avoid)
 
 
 def _write(work: PlanWork, policy: Policy, planned: Planned, loaded: Loaded, looks: Looks) -> Write:

@@ -14,9 +14,9 @@ import msgspec
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.inbox import News
 from ulak.core.loaded import Catalogs
-from ulak.core.model import LANES
+from ulak.core.model import LANES, Account
 from ulak.core.work import CHUNK, PlanWork, cost
-from ulak.flow.plan.batch import Looks, plan_batch
+from ulak.flow.plan.batch import Looks, always, plan_batch
 from ulak.io.postgres import planning
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -48,12 +48,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who hears of a commit (``hint`` of inboxes, ``wake`` of (lane, bulkhead)), and who is asked before (``full``)."""
+    """Who hears of a commit (``hint`` of inboxes, ``wake`` of (lane, bulkhead)), and who is asked before.
+
+    ``full`` says that a line takes no more, ``usable`` that an account can send now.
+    """
 
     hint: Hint
     wake: Callable[[set[tuple[int, str]]], None]
     full: Callable[[int, str], bool]
     failpoints: Failpoints = field(default_factory=NoFailpoints)
+    usable: Callable[[Account], bool] = always
 
 
 class Planner:
@@ -246,7 +250,7 @@ class Planner:
         catalogs = {(w.tenant, w.catalog): await self._catalogs.get(w.tenant, w.catalog) for w in works}
         async with self._pool.transaction(SENDING, PINS) as connection:
             ours = await planning.finish_work(connection, works, self._boot)
-            looks = Looks(ours, self._new_id, self._listeners.full, again)
+            looks = Looks(ours, self._new_id, self._listeners.full, again, self._listeners.usable)
             writes = await plan_batch(connection, [w for w in works if w.id in ours], catalogs, looks)
             news = await planning.write(connection, writes) if writes else []
             self._failpoints.hit("plan.before_commit")

@@ -21,7 +21,10 @@ SOLO = 10
 
 
 class Started(msgspec.Struct, eq=False, gc=False):
-    """A delivery whose attempt row is in: it is to be sent now, once, under ``token``."""
+    """A delivery whose attempt row is in: it is to be sent now, once, under ``token``.
+
+    ``before`` is the state it was in, ``refused`` are the accounts that have passed it on since it last had to wait.
+    """
 
     token: int
     tenant: int
@@ -43,13 +46,16 @@ class Started(msgspec.Struct, eq=False, gc=False):
     data: str
     actor: str | None
     now: datetime
+    before: str = "pending"
+    refused: Sequence[str] = ()
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
     """What became of one call: the outcome to append, the state it leads to, and the next try.
 
     ``delay`` is seconds until the next try, None for none; ``verdict`` settles the row then instead of
-    sending it; ``kind`` is an outcome's kind, or ``released`` for a row that was not sent.
+    sending it; ``kind`` is an outcome's kind, or ``released`` for a row that was not sent. ``bulkhead`` is the
+    line of the next try, ``next_account`` its account where it was passed on to that.
     """
 
     token: int
@@ -73,6 +79,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     crashes: int
     verdict: str | None
     settled: bool
+    next_account: str | None = None
 
 
 _OWN = Columns(("delivery", "detail", "vendor_id", "delay"))
@@ -94,6 +101,7 @@ _SHARED = (
     "crashes",
     "verdict",
     "settled",
+    "next_account",
 )
 _shared = attrgetter(*_SHARED)
 _ALL = 1 << 62
@@ -244,6 +252,8 @@ def _started(token: int, row: Row, j: Row) -> Started:
         data=j["data"],
         actor=j["actor"],
         now=j["now"],
+        before=j["before"],
+        refused=j["refused"] or (),
     )
 
 

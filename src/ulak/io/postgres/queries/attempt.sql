@@ -30,6 +30,7 @@ FROM taken t, lease l ORDER BY t.seq;
 -- The last check and the attempt row are one statement: only rows that it returns as started are sent.
 -- It joins the lease (locked, so that nobody reaps it meanwhile), cancellation, expiry, what the user did,
 -- the user's choices (the most specific wins; a wildcard does not silence a critical type) and suppressions.
+-- `refused` are the accounts that passed a delivery on since its last wait; a first try has none.
 WITH held AS (
     SELECT token FROM leases WHERE token = $1::bigint AND expires_at > now() FOR SHARE
 ), asked AS (
@@ -37,6 +38,14 @@ WITH held AS (
 ), judged AS (
     SELECT q.tenant, q.delivery, q.n, d.notification, d.user_id, d.channel, d.target, d.category, d.class, d.locale,
            d.attempts, coalesce(d.due_at, d.planned_at) AS first_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
+           d.state AS before, CASE WHEN q.n > 1 THEN (
+               SELECT array_agg(e.account) FROM attempts e
+               JOIN outcomes o ON o.tenant = e.tenant AND o.delivery = e.delivery AND o.n = e.n
+               WHERE e.tenant = q.tenant AND e.delivery = q.delivery AND o.next_account IS NOT NULL AND e.n > coalesce((
+                   SELECT w.n FROM outcomes w
+                   WHERE w.tenant = q.tenant AND w.delivery = q.delivery AND w.next_account IS NULL AND w.kind <> 'released'
+                   ORDER BY w.n DESC LIMIT 1), 0)
+           ) END AS refused,
            CASE
                WHEN a.n IS NOT NULL OR d.state NOT IN ('pending', 'held', 'retrying', 'unknown') THEN 'stale'
                WHEN q.verdict IS NOT NULL THEN q.verdict
@@ -82,7 +91,7 @@ WITH held AS (
     FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict <> 'stale' AND d.tenant = j.tenant AND d.id = j.delivery
 )
 SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
-       j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, now() AS now, j.verdict,
+       j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, j.before, j.refused, now() AS now, j.verdict,
        (SELECT count(*) FROM started) AS started
 FROM judged j;
 
@@ -105,15 +114,16 @@ WITH held AS (
                ($12::text[])[code] AS reason, ($13::text[])[code] AS state, ($14::text[])[code] AS state_reason,
                ($15::bool[])[code] AS counts, ($16::text[])[code] AS suppress, ($17::bool[])[code] AS dead,
                ($18::smallint[])[code] AS lane, ($19::text[])[code] AS bulkhead, ($20::smallint[])[code] AS bucket,
-               ($21::smallint[])[code] AS crashes, ($22::text[])[code] AS verdict, ($23::bool[])[code] AS settled
+               ($21::smallint[])[code] AS crashes, ($22::text[])[code] AS verdict, ($23::bool[])[code] AS settled,
+               ($24::text[])[code] AS next_account
         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::float8[], $6::int[])
              AS a (delivery, detail, vendor_id, delay, code)
     ) AS q
     JOIN held USING (token)
     WHERE NOT EXISTS (SELECT FROM outcomes o WHERE o.tenant = q.tenant AND o.delivery = q.delivery AND o.n = q.n)
 ), written AS (
-    INSERT INTO outcomes (tenant, delivery, n, kind, blame, reason, detail, vendor_id, retry_at)
-    SELECT tenant, delivery, n, kind, blame, reason, detail, vendor_id, now() + delay * interval '1 second' FROM r
+    INSERT INTO outcomes (tenant, delivery, n, kind, blame, reason, detail, vendor_id, retry_at, next_account)
+    SELECT tenant, delivery, n, kind, blame, reason, detail, vendor_id, now() + delay * interval '1 second', next_account FROM r
 ), folded AS (
     UPDATE deliveries d
     SET state = r.state, reason = r.state_reason, attempts = d.attempts + r.counts::int,
@@ -141,7 +151,7 @@ WITH held AS (
         expires_at = NULL, created_at = now()
     WHERE s.expires_at IS NOT NULL
 ), ended AS (
-    DELETE FROM leases WHERE token = ANY ($24::bigint[])
+    DELETE FROM leases WHERE token = ANY ($25::bigint[])
 )
 SELECT token, delivery, n FROM r;
 

@@ -25,6 +25,31 @@ RETURNING lane;
 -- How many rows wait in a bulkhead, counted no further than the cap.
 SELECT count(*)::int FROM (SELECT 1 FROM ready WHERE lane = $1::smallint AND bulkhead = $2::text LIMIT $3::int) AS counted;
 
+-- name: stranded
+-- Ready rows of a bulkhead that another one may take over, locked: none whose last call may have been taken, unless
+-- it is to be settled without another call.
+SELECT r.lane, r.bucket, r.seq, r.tenant, r.delivery
+FROM unnest($2::smallint[]) AS l (lane)
+CROSS JOIN LATERAL (
+    SELECT r.lane, r.bucket, r.seq, r.tenant, r.delivery
+    FROM ready r JOIN deliveries d ON d.tenant = r.tenant AND d.id = r.delivery
+    WHERE r.lane = l.lane AND r.bulkhead = $1::text AND (r.verdict IS NOT NULL OR d.state <> 'unknown')
+    ORDER BY r.bucket, r.seq LIMIT $3::int FOR UPDATE OF r SKIP LOCKED
+) AS r
+LIMIT $3;
+
+-- name: divert
+-- Move ready rows to the bulkheads of other accounts, at the end of their lines; the number of the try stays.
+WITH gone AS (
+    DELETE FROM ready r
+    USING unnest($2::smallint[], $3::smallint[], $4::bigint[], $5::text[]) AS q (lane, bucket, seq, target)
+    WHERE r.lane = q.lane AND r.bulkhead = $1::text AND r.bucket = q.bucket AND r.seq = q.seq
+    RETURNING r.lane, q.target, r.bucket, r.seq, r.tenant, r.delivery, r.n, r.crashes, r.verdict
+)
+INSERT INTO ready (lane, bulkhead, bucket, tenant, delivery, n, crashes, verdict)
+SELECT lane, target, bucket, tenant, delivery, n, crashes, verdict FROM gone ORDER BY seq
+RETURNING lane, bulkhead;
+
 -- name: redrive
 -- Put parked deliveries back at the end of their queue, with the next attempt number; one that crashed nodes alone.
 WITH chosen AS (

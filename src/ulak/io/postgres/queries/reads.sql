@@ -72,7 +72,7 @@ WHERE d.tenant = $1::int AND d.id = $2::uuid;
 -- name: calls
 -- Every attempt of these deliveries with its outcome, where there is one yet.
 SELECT a.delivery, a.n, a.account, a.started_at, a.reconcile_at,
-       o.kind, o.reason, o.blame, o.detail, o.vendor_id, o.retry_at, o.at
+       o.kind, o.reason, o.blame, o.detail, o.vendor_id, o.retry_at, o.next_account, o.at
 FROM attempts a LEFT JOIN outcomes o ON o.tenant = a.tenant AND o.delivery = a.delivery AND o.n = a.n
 WHERE a.tenant = $1::int AND a.delivery = ANY ($2::uuid[])
 ORDER BY a.delivery, a.n;
