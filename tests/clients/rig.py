@@ -276,7 +276,7 @@ class Tab:
 
     async def holds(self, *titles: str, within: float = 15.0) -> None:
         """Wait until the inbox is exactly this, in no order, each item told as new once and never again."""
-        wanted = json.dumps(sorted(titles), separators=(",", ":"))
+        wanted = json.dumps(sorted(titles), separators=(",", ":"), ensure_ascii=False)
         await self.until(f"JSON.stringify(inbox.items.map(i => i.title).sort()) === {json.dumps(wanted)}", within)
         shown = await self.page.evaluate("log.flatMap(e => e.added ?? []).map(i => i.title)")
         assert sorted(shown) == sorted(titles)

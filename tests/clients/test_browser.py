@@ -41,6 +41,7 @@ async def test_what_comes_while_the_wire_is_cut_is_there_afterwards(
     await caller.send(user, "two", "three")
     wire.mend()
     await tab.holds("one", "two", "three", within=30)
+    assert await tab.get("log.flatMap(e => e.changed ?? [])") == []  # what came again, unacked, is no news
 
 
 async def test_a_browser_that_is_offline_comes_back_by_itself(

@@ -14,6 +14,7 @@ import { Line } from "./line.js";
  */
 
 const IDS = 100; // of one command
+const GRACE = 1000; // milliseconds
 
 /** @type {typeof import("../ulak.d.ts").connect} */
 export const connect = (options) => new Client(options);
@@ -244,7 +245,9 @@ export class Client {
   /** Nothing more will come: let go of the connection, or of the wish to lead, and of what waits for an answer. */
   #shut() {
     this.#line?.stop();
-    this.#end.abort();
+    // Those who follow must hear that it is final before the lock is free, or the next of them would try again.
+    if (this.status.code) setTimeout(() => this.#end.abort(), GRACE);
+    else this.#end.abort();
     this.#channel?.close();
     this.#channel = undefined;
     for (const key of [...this.#asked.keys()]) this.answer(key, this.#why());
