@@ -43,6 +43,7 @@ from ulak.io.outbound.jwks import AT_ONCE, BODY_CAP
 from ulak.io.postgres import nodes
 from ulak.io.postgres.callbacks import Callbacks
 from ulak.io.postgres.catalogs import apply
+from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.migrate import migrate
@@ -123,6 +124,7 @@ class Doors:
             reads=Reads(pool),
             operate=Operations(pool),
             users=Users(pool),
+            consents=Consents(pool),
             topics=Topics(pool),
             suppressions=Suppressions(pool),
             inbox=inboxes,

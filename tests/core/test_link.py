@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulak.core.link import MAX_LINK, Click, Link, LinkError, Open, Unsubscribe, make, read
+from ulak.core.link import MAX_LINK, Click, Link, LinkError, Open, Preferences, Unsubscribe, make, read
 
 _SECRET, _OTHER = b"s" * 32, b"t" * 32
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 _LINKS: st.SearchStrategy[Link] = st.one_of(
     st.builds(Unsubscribe, st.integers(0, 2**31), _TEXT, _TEXT, _TEXT, st.none() | st.uuids()),
+    st.builds(Preferences, st.integers(0, 2**31), _TEXT, st.none() | st.uuids()),
     st.builds(Click, st.integers(0, 2**31), st.uuids(), _TEXT),
     st.builds(Open, st.integers(0, 2**31), st.uuids()),
 )

@@ -23,7 +23,7 @@ from ulak.io.postgres.attempting import Line, Result, begin, claim, finish
 from ulak.io.postgres.gate import FORBIDDING, SENDING
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
-from ulak.io.postgres.users import Choice, Users
+from ulak.io.postgres.users import By, Choice, Users
 from ulak.node import Node
 from ulak.providers.contract import Message
 
@@ -171,7 +171,7 @@ async def test_no_attempt_appears_after_the_commit_of_an_opt_out(
 
     async def opt_out() -> int:
         """How many attempts there are at its commit: after it there must be no more."""
-        await Users(node.pool).choose(0, "ada", [Choice("orders", "email", allowed=False)], "api", replace=False)
+        await Users(node.pool).choose(0, "ada", [Choice("orders", "email", allowed=False)], By("api"), replace=False)
         return int(await node.pool.fetchval("SELECT count(*) FROM attempts WHERE token <> 0"))
 
     def waiting(what: str) -> Any:

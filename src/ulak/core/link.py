@@ -38,7 +38,7 @@ class LinkError(ValueError):
 
 
 class Unsubscribe(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="u"):
-    """Narrow what a user gets on a channel: one category, or ``*`` for all that he may refuse.
+    """Refuse one category on one channel, and take that back.
 
     ``delivery`` is the message that carried the link, for the record of consent.
     """
@@ -47,6 +47,14 @@ class Unsubscribe(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="u
     user: str
     channel: str
     category: str
+    delivery: UUID | None = None
+
+
+class Preferences(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="p"):
+    """Refuse any category on any channel, as far as it may be refused, and take back what links refused."""
+
+    tenant: int
+    user: str
     delivery: UUID | None = None
 
 
@@ -65,7 +73,7 @@ class Open(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="o"):
     delivery: UUID
 
 
-Link = Unsubscribe | Click | Open
+Link = Unsubscribe | Preferences | Click | Open
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Link] = msgspec.msgpack.Decoder(Link)

@@ -16,6 +16,7 @@ from ulak.core.apikey import key_hash
 from ulak.core.ids import new_id
 from ulak.edge.api import Api
 from ulak.flow.accept import Acceptor
+from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.keys import Key, Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
@@ -53,6 +54,7 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             reads=Reads(database),
             operate=Operations(database),
             users=Users(database),
+            consents=Consents(database),
             topics=Topics(database),
             suppressions=Suppressions(database),
             keys=store,

@@ -237,6 +237,7 @@ def deps(**changes: Any) -> ApiDeps:
         reads=untouched,
         operate=untouched,
         users=untouched,
+        consents=untouched,
         topics=untouched,
         suppressions=untouched,
         inbox=InboxDouble(),

@@ -259,6 +259,22 @@ async def test_preferences(served: Api) -> None:
     assert (await call(served, "PUT", path, {"preferences": []})).json == {"preferences": []}
 
 
+async def test_who_chose_what_is_on_record(served: Api) -> None:
+    path = "/v1/users/a/preferences"
+    await call(served, "PUT", "/v1/users/a", {})
+    choice = {"category": "issues", "channel": "email", "allowed": False}
+    await call(served, "PATCH", path, {"preferences": [choice]}, headers={"user-agent": "shop/2"})
+    token = (await call(served, "POST", "/v1/users/a/tokens", {})).json["token"]
+    await call(served, "PUT", "/v1/me/preferences", {"preferences": []}, token=token)
+    page = (await call(served, "GET", "/v1/users/a/consents?limit=1")).json
+    rest = (await call(served, "GET", f"/v1/users/a/consents?cursor={page['next']}")).json
+    newest, oldest = page["items"][0], rest["items"][0]
+    assert (newest["allowed"], newest["source"], newest["evidence"][:4]) == (None, "me", "tok_")
+    assert (oldest["allowed"], oldest["source"], oldest["evidence"], oldest["agent"]) == (False, "api", "k0", "shop/2")
+    assert rest["next"] is None
+    assert (await call(served, "GET", "/v1/users/a/consents", token=WEAK)).json["items"] == []
+
+
 NOES: list[tuple[str, str, Any]] = [
     ("PUT", "/v1/users/octocat/preferences", {"preferences": [{"category": "*", "channel": "*", "allowed": False}]}),
     ("POST", "/v1/suppressions", {"channel": "email", "address": "a@b.co"}),
@@ -416,6 +432,7 @@ OWN_NAMES = {  # ids that callers choose: writing one makes it in the caller's o
     ("GET", "/v1/topics/{topic}/subscribers"),
     ("POST", "/v1/topics/{topic}/publish"),
     ("GET", "/v1/users/{user}/presence"),
+    ("GET", "/v1/users/{user}/consents"),
     ("DELETE", "/v1/users/{user}/connections"),
 }
 

@@ -81,30 +81,30 @@ class Api:
         if route is None:
             error = refused(405, "method_not_allowed", f"not {scope['method'][:20]}, but {match.allowed.decode()}")
             raise Refused(error.problem, ((b"allow", match.allowed),))
-        tenant, user = await self._caller(route, headers)
+        tenant, user, proof = await self._caller(route, headers)
         params = match.params() if match.segments else {}
         query = read_query(route, scope["query_string"])
         body = await self._body(route, headers, receive) if route.takes_body else None
-        call = Call(self._deps, tenant, user, params, query, body, headers, self._deps.clock())
+        call = Call(self._deps, tenant, user, params, query, body, headers, self._deps.clock(), proof)
         return await route.handler(call)
 
-    async def _caller(self, route: Route, headers: Mapping[bytes, bytes]) -> tuple[int, str]:
-        """Whose call this is: tenant, and user where it is a user's own; raises 401 or 403."""
+    async def _caller(self, route: Route, headers: Mapping[bytes, bytes]) -> tuple[int, str, str | None]:
+        """Whose call this is: tenant, user where it is a user's own, and what proved it; raises 401 or 403."""
         if route.who is Who.ANYONE:
-            return -1, ""
+            return -1, "", None
         token = bearer(headers.get(b"authorization"))
         if route.who is Who.USER:
             try:
                 claims = await self._deps.tokens.verify(token)
             except TokenError as error:
                 raise not_believed(error) from None
-            return claims.tenant, claims.user
+            return claims.tenant, claims.user, claims.token_id
         key = await self._ring.find(token)
         if key is None:
             raise unauthorised("the API key does not hold", "use a key that is neither mistyped, revoked nor expired")
         if route.scope is not None and not allows(key.scopes, route.scope):
             raise refused(403, "scope_missing", f"the key lacks the scope {route.scope.value}", "use another key")
-        return key.tenant, ""
+        return key.tenant, "", key.prefix
 
     async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
         check_type(headers)

@@ -16,6 +16,7 @@ from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.flow.accept import AcceptRequest, Result
 from ulak.io.bus import Bus
+from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
@@ -80,6 +81,7 @@ class ApiDeps:
     reads: Reads
     operate: Operations
     users: Users
+    consents: Consents
     topics: Topics
     suppressions: Suppressions
     inbox: InboxStore

@@ -16,7 +16,7 @@ from ulak.edge.api import shape
 from ulak.edge.api.http import Response, answer
 from ulak.edge.api.problem import unavailable
 from ulak.edge.api.router import Call
-from ulak.edge.api.users import choices
+from ulak.edge.api.users import choices, said
 from ulak.io.postgres.inbox import Ack
 
 _MOST = 2**63 - 1
@@ -147,5 +147,6 @@ async def patch_preferences(call: Call) -> Response:
 
 
 async def _choose(call: Call, *, replace: bool) -> Response:
-    rows = await call.deps.users.choose(call.tenant, call.user, choices(call.body), "me", replace=replace)
+    chosen, by = choices(call.body), said(call, "me")
+    rows = await call.deps.users.choose(call.tenant, call.user, chosen, by, replace=replace)
     return answer(shape.preferences(rows))

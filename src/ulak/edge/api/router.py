@@ -38,7 +38,7 @@ class Call:
     """One request that may be handled: authenticated, its parts checked.
 
     ``body`` is the route's body type, or raw bytes where the handler reads them; ``query`` the route's
-    query type; ``user`` is set where a user token was shown.
+    query type; ``user`` is set where a user token was shown; ``proof`` is the key's prefix or the token's id.
     """
 
     deps: ApiDeps
@@ -49,6 +49,7 @@ class Call:
     body: Any
     headers: Mapping[bytes, bytes]
     now: datetime
+    proof: str | None = None
 
 
 Handler = Callable[[Call], Awaitable[Response]]

@@ -167,6 +167,16 @@ def _users() -> Sequence[Route]:
             write,
             body=choices,
         ),
+        Route(
+            "GET",
+            f"{one}/consents",
+            users.consents,
+            tag,
+            "Who chose what, when and from where",
+            {200: wire.ConsentPage},
+            read,
+            query=paging.Page,
+        ),
     )
 
 

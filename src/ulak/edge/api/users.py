@@ -16,7 +16,8 @@ from ulak.core.token import MAX_LIFE, MAX_TOKEN_ID, MAX_TOPICS, topic_pattern
 from ulak.edge.api import paging, problem, shape, wire
 from ulak.edge.api.http import Response, answer
 from ulak.edge.api.router import Call
-from ulak.io.postgres.users import Choice, Profile
+from ulak.io.postgres.consents import NEWEST, agent
+from ulak.io.postgres.users import By, Choice, Profile
 
 MAX_ATTRIBUTES = 16_384
 """Bytes of a user's attributes in canonical JSON."""
@@ -217,5 +218,19 @@ async def _choose(call: Call, *, replace_all: bool) -> Response:
     chosen = choices(call.body)
     await _known(call)
     user = call.params["user"]
-    rows = await call.deps.users.choose(call.tenant, user, chosen, "api", replace=replace_all)
+    rows = await call.deps.users.choose(call.tenant, user, chosen, said(call, "api"), replace=replace_all)
     return answer(shape.preferences(rows))
+
+
+def said(call: Call, source: str) -> By:
+    """Who chooses by this call, for the record of consent."""
+    return By(source, call.proof, agent(call.headers.get(b"user-agent")))
+
+
+async def consents(call: Call) -> Response:
+    """A user's record of consent; a user who is not stored may have one, too."""
+    q: paging.Page = call.query
+    before = min(paging.read(q.cursor, int, NEWEST), NEWEST)
+    rows = await call.deps.consents.page(call.tenant, call.params["user"], before, q.limit + 1)
+    items = [shape.consent(row) for row in rows[: q.limit]]
+    return answer(wire.ConsentPage(items, paging.following(rows, q.limit, lambda row: row["id"])))

@@ -1,4 +1,4 @@
-"""How are users stored, merged and erased, and how do they say no?
+"""How are users stored, merged and erased, and how do callers choose for them?
 
 Whatever forbids (preferences, an erasure) happens behind the gate, so that from its commit no attempt
 that it forbids can begin. Erasing keeps the record of what was done and takes the person out of it.
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ulak.io.postgres import consents
+from ulak.io.postgres.consents import By, Choice
 from ulak.io.postgres.gate import FORBIDDING
 from ulak.io.postgres.pool import Connection, Pool, Row
 from ulak.io.postgres.queries import load
+
+__all__ = ["By", "Choice", "Profile", "Users", "zones"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,6 @@ class Profile:
     locale: str | None = None
     timezone: str | None = None
     attributes: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Whether a user wants a category on a channel; ``*`` stands for every one."""
-
-    category: str
-    channel: str
-    allowed: bool
 
 
 class Users:
@@ -87,19 +82,12 @@ class Users:
         """A user's choices, by category and channel."""
         return await self._pool.fetch(self._sql.preferences, tenant, user)
 
-    async def choose(
-        self, tenant: int, user: str, choices: Sequence[Choice], source: str, *, replace: bool
-    ) -> list[Row]:
+    async def choose(self, tenant: int, user: str, choices: Sequence[Choice], by: By, *, replace: bool) -> list[Row]:
         """Write choices, and with ``replace`` forget all others; returns all that hold now."""
-        columns = (
-            [c.category for c in choices],
-            [c.channel for c in choices],
-            [c.allowed for c in choices],
-        )
         async with self._pool.transaction(FORBIDDING) as connection:
             if replace:
-                await connection.execute(self._sql.delete_preferences, tenant, user)
-            await connection.execute(self._sql.choose, tenant, user, *columns, source)
+                await consents.forget_others(connection, tenant, user, choices, by)
+            await consents.choose(connection, tenant, user, choices, by)
             return await connection.fetch(self._sql.preferences, tenant, user)
 
 

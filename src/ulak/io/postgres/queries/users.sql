@@ -24,7 +24,8 @@ SELECT * FROM users WHERE tenant = $1::int AND id > $2::text ORDER BY id LIMIT $
 DELETE FROM users WHERE tenant = $1::int AND id = $2::text RETURNING id;
 
 -- name: delete_preferences
--- Erase, part 2; also the first half of replacing all choices.
+-- Erase, part 2: what he chose, and the record of it.
+WITH told AS (DELETE FROM consents WHERE tenant = $1::int AND user_id = $2::text)
 DELETE FROM preferences WHERE tenant = $1::int AND user_id = $2::text;
 
 -- name: delete_subscriptions
@@ -54,14 +55,6 @@ SELECT category, channel, allowed, source, changed_at
 FROM preferences
 WHERE tenant = $1::int AND user_id = $2::text
 ORDER BY category, channel;
-
--- name: choose
--- Write choices of a user.
-INSERT INTO preferences (tenant, user_id, category, channel, allowed, source)
-SELECT $1::int, $2::text, c.category, c.channel, c.allowed, $6::text
-FROM unnest($3::text[], $4::text[], $5::bool[]) AS c (category, channel, allowed)
-ON CONFLICT (tenant, user_id, category, channel) DO UPDATE
-SET allowed = excluded.allowed, source = excluded.source, changed_at = now();
 
 -- name: zones
 -- Time zones of these users, of any tenants; those who have none are left out.
