@@ -25,8 +25,7 @@ from ulak.core.suppression import forbidding
 from ulak.flow.receipts import Applier, ApplierSettings
 from ulak.io.postgres.callbacks import Callbacks, counts, forget
 from ulak.io.postgres.gate import SENDING
-from ulak.io.postgres.pool import PINS, Pool
-from ulak.io.postgres.queries import load
+from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.node import Node
 from ulak.providers.contract import Message
@@ -577,25 +576,6 @@ async def test_what_forbids_takes_the_gate_and_nothing_else_does(
             await applying
     await applying
     assert await node.pool.fetchval("SELECT count(*) FROM receipts") == 1
-
-
-@pytest.mark.parametrize("name", ["watched", "write"])
-async def test_a_users_long_history_is_not_read(node: Node, name: str) -> None:
-    """Among the deliveries of one notification is looked for the steps that wait, not among all of the user."""
-    sql = getattr(load("callbacks"), name)
-    await node.pool.execute(
-        "INSERT INTO deliveries (tenant, id, notification, user_id, channel, target, state, category, class, lane,"
-        " bulkhead, resend, expires_at, decision) SELECT 0, gen_random_uuid(), gen_random_uuid(), 'jo', 'email', 'jo@x.org',"
-        " 'accepted', 'orders', 'transactional', 1, 'email/mail', true, now(), '{}' FROM generate_series(1, 2000)"
-    )
-    async with node.pool.transaction(PINS) as connection:
-        nulls = ", ".join(["NULL"] * (3 if name == "watched" else 25))
-        await connection.execute(f"PREPARE plan AS {sql}")
-        rows = await connection.fetch(f"EXPLAIN EXECUTE plan ({nulls})")
-        await connection.execute("DEALLOCATE plan")
-    plan = "\n".join(row["QUERY PLAN"] for row in rows)
-    assert "deliveries_once" in plan
-    assert "deliveries_user" not in plan
 
 
 async def test_records_are_forgotten_after_thirty_days(node: Node, applier: Applier) -> None:
