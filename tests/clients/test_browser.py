@@ -271,6 +271,44 @@ async def test_where_no_upgrade_gets_through_it_reads_a_stream_and_later_tries_a
     assert wire.streams == 1
 
 
+async def test_a_stream_carries_large_items_whole_and_in_the_order_in_which_they_were_sent(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    wire.blocks_upgrades = True
+    titles = [f"{n} ığüşöç 漢字 🦊" for n in range(40)]
+    body = "Zażółć gęślą jaźń 漢字 🦊 " * 170
+
+    async def send(some: list[str]) -> None:
+        for title in some:
+            data = {"title": title, "body": f"{title} {body}"}
+            await caller.call("POST", "/v1/notifications", {"type": "note", "to": [{"user": user}], "data": data})
+
+    await send(titles[:20])
+    tab = await opened()
+    await tab.until("inbox.status.transport === 'sse'")
+    await send(titles[20:])  # at once, so that some are read in pages and some come live
+    await tab.holds(*titles)
+    assert await tab.get("inbox.items.map(i => i.title)") == titles[::-1]
+    assert await tab.get("inbox.items.map(i => i.body)") == [f"{title} {body}".strip() for title in titles[::-1]]
+    assert await tab.get("new Set(inbox.items.map(i => i.id)).size") == 40
+    assert wire.streams == 1  # no piece was misread, or it would have come again
+
+
+async def test_what_a_stream_carries_is_never_taken_for_its_form(
+    opened: Open, caller: Caller, wire: Wire, user: str
+) -> None:
+    wire.blocks_upgrades = True
+    topic = f"room-{user}"
+    await caller.call("PUT", f"/v1/topics/{topic}/subscribers/{user}")
+    tab = await opened()
+    await tab.until("inbox.status.transport === 'sse'")
+    await tab.get(f"inbox.subscribe('{topic}')")
+    text = "a\u2028event: close\u2029data: {}\u2028\n\nb"
+    await caller.call("POST", f"/v1/topics/{topic}/publish", {"data": {"text": text}})
+    await tab.until("log.some(e => e.event === 'message')")
+    assert await tab.get("log.find(e => e.event === 'message').data.text") == text
+
+
 async def _delivered(caller: Caller, user: str) -> bool:
     page = await caller.call("GET", f"/v1/deliveries?user={user}")
     return all(item["state"] == "delivered" for item in page["items"])

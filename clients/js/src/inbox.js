@@ -71,7 +71,7 @@ export class Client {
   }
 
   get items() {
-    return [...this.#held.values()].sort((a, b) => (a.id < b.id ? 1 : -1)); // ids are in order of time
+    return [...this.#held.values()].sort((a, b) => (order(a) < order(b) ? 1 : -1));
   }
 
   /** @type {Inbox["on"]} */
@@ -332,6 +332,9 @@ export class Client {
     }
   }
 }
+
+/** When it came; of those that came at one moment, the one that was sent later is newer. @param {Item} item */
+const order = ({ created_at, notification, id }) => created_at + notification + id;
 
 /** @param {string} code */
 const failure = (code) => Object.assign(new Error(`Ulak: ${code}`), { code });

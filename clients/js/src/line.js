@@ -2,6 +2,8 @@
 //
 // It speaks the protocol `ulak.v1` (spec/socket.md) over a WebSocket, or SSE and PATCH where sockets don't get through.
 
+import { events } from "./events.js";
+
 /**
  * @import { Client, Frame } from "./inbox.js"
  */
@@ -150,20 +152,12 @@ export class Line {
         code = FINAL[reason] ?? code;
         throw reason;
       }
-      const reader = /** @type {NonNullable<typeof response.body>} */ (response.body)
-        .pipeThrough(new TextDecoderStream())
-        .getReader();
-      for (let rest = ""; turn === this.#turn; ) {
-        const { value, done } = await reader.read();
-        if (done) break;
+      for await (const some of events(/** @type {NonNullable<typeof response.body>} */ (response.body))) {
         this.#heard = Date.now();
-        const events = (rest + value).split("\n\n");
-        rest = events.pop() ?? "";
-        for (const event of events) {
-          const data = event.match(/^data: ?(.*)$/m)?.[1];
-          if (!data || turn !== this.#turn) continue;
-          if (/^event: ?close$/m.test(event)) ({ code, reason } = JSON.parse(data));
-          else this.#frame(JSON.parse(data));
+        for (const { name, data } of some) {
+          if (turn !== this.#turn) return;
+          if (name === "close") ({ code, reason } = JSON.parse(data));
+          else if (data) this.#frame(JSON.parse(data));
         }
       }
     } catch (error) {
