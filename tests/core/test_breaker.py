@@ -140,3 +140,15 @@ def test_no_pause_is_endless() -> None:
     breaker = Breaker(_LIMITS)
     breaker.pause(10**9, 100)
     assert breaker.allows(1, 100 + 3600) == 1
+
+
+def test_what_may_go_by_no_other_account_is_a_probe_soon_and_alone() -> None:
+    breaker = _opened()
+    breaker.hurry()
+    assert breaker.allows(8, 100.1) == 0
+    assert breaker.allows(8, 100.2) == 1
+    assert breaker.allows(8, 100.2) == 0
+    breaker.failed(1, 101)
+    assert breaker.allows(8, 105) == 0, "without the hurry it rests as before, and longer"
+    breaker.hurry()
+    assert breaker.allows(8, 105) == 1

@@ -6,6 +6,7 @@ FAULT_HOLD      a file; while it exists, calls hang after they are logged
 FAULT_POISON    a target; sending to it kills the process
 FAULT_NO_REAP   nobody takes over from dead nodes (the defence switched off)
 FAULT_PAUSE     seconds that a call takes
+FAULT_REFUSES   an account that takes nothing: another one has to
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from ulak.core.model import Account, Channel
-from ulak.core.outcome import Outcome, accepted
+from ulak.core.outcome import Kind, Outcome, accepted, outcome
 from ulak.flow.attempt import Route
 from ulak.io.postgres.pool import Pool
 from ulak.node import Node
 from ulak.providers.contract import Capabilities, Message, Row
 from ulak.settings import Settings
+
+REFUSES = os.environ.get("FAULT_REFUSES", "")
+REFUSED = outcome(Kind.NEXT_PROVIDER, "account_suspended")
 
 
 class Logged:
@@ -42,20 +46,21 @@ class Logged:
         return list(messages)
 
     def read(self, reply: Any, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
-        return [accepted("logged")] * len(messages)
+        return [REFUSED if account.name == REFUSES else accepted("logged")] * len(messages)
 
 
 class LogSender:
     """Writes a line for each message before anything else can go wrong."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, takes: bool = True) -> None:
+        self._takes = takes
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._hold = Path(os.environ.get("FAULT_HOLD", "/nonexistent"))
         self._poison = os.environ.get("FAULT_POISON")
         self._pause = float(os.environ.get("FAULT_PAUSE", "0.01"))
 
     async def send(self, request: Any, deadline: float) -> Any:
-        for message in request:
+        for message in request if self._takes else ():
             os.write(self._log, f"{message.delivery} {message.attempt} {message.target}\n".encode())
             if message.target == self._poison:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -74,7 +79,7 @@ class FaultNode(Node):
     def _route(self, declared: Account) -> Route:
         if declared.channel is not Channel.EMAIL:
             return super()._route(declared)
-        return Route(declared, Logged(), LogSender(Path(sys.argv[3])))
+        return Route(declared, Logged(), LogSender(Path(sys.argv[3]), takes=declared.name != REFUSES))
 
 
 async def main() -> None:

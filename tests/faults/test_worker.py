@@ -92,6 +92,31 @@ async def test_a_worker_that_is_killed_again_and_again_loses_nothing(door: Node,
     await judge(door, worker, accepted)
 
 
+async def test_a_kill_between_two_accounts_loses_and_doubles_nothing(door: Node, make: Make) -> None:
+    """The first account refuses everything; the node dies again and again while the second takes over."""
+    spare = '[accounts.spare]\nchannel = "email"\nprovider = "noop"\npriority = 2\n'
+    spare += 'timeout = "1s"\nreconcile_after = "1s"\n\n'
+    await prepare(
+        door.pool, {**FILES, "ulak.toml": FILES["ulak.toml"].replace("[types.order]", f"{spare}[types.order]")}
+    )
+    await door.catalogs.refresh()
+    worker = make(FAULT_REFUSES="mail")
+    points = ["attempt.after_begin:3", "attempt.after_reply:5", "attempt.after_finish:2", "attempt.after_reply:9"]
+    for point in points:
+        worker.start(ULAK_FAILPOINTS=point)
+        for _ in range(3):
+            await send(door, body("mail", *USERS))
+        await eventually(lambda: worker.dead, within=30, what=f"the worker to die at {point}")
+        worker.kill()
+    worker.start()
+    await wait_for(door, len(points) * 3 * len(USERS))
+    await judge(door, worker, len(points) * 3 * len(USERS))
+    accounts = await door.pool.fetch("SELECT DISTINCT account, kind FROM attempts JOIN outcomes USING (delivery, n)")
+    seen = {(row["account"], row["kind"]) for row in accounts}
+    assert {("mail", "next_provider"), ("spare", "accepted")} <= seen
+    assert ("mail", "accepted") not in seen
+
+
 async def test_without_the_reaper_a_killed_workers_calls_would_stay_open(
     door: Node, make: Make, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ class Limits:
     least: int = 5
     share: float = 0.5
     rest: float = 5.0
+    short: float = 0.2
     longest: float = 30.0
     patience: float = 60.0
     longest_pause: float = 3600.0
@@ -50,6 +51,7 @@ class Breaker:
         self._half = 0
         self._rest = self._limits.rest
         self._closed_until = 0.0
+        self._opened_at = 0.0
         self._probe_at: float | None = None
         self._paused_until = 0.0
 
@@ -92,6 +94,10 @@ class Breaker:
         self._state, self._probe_at = State.PROBING, now
         return min(calls, 1)
 
+    def hurry(self) -> None:
+        """What waits may go by no other account: a probe is due ``short`` seconds after the last, one at a time."""
+        self._closed_until = min(self._closed_until, self._opened_at + self._limits.short)
+
     def unused(self) -> None:
         """The probe that was allowed was not made."""
         self._probe_at = None
@@ -128,7 +134,7 @@ class Breaker:
 
     def _open(self, now: float) -> None:
         self._state, self._probe_at = State.OPEN, None
-        self._closed_until = now + self._rest
+        self._opened_at, self._closed_until = now, now + self._rest
         self._rest = min(self._rest * 2, self._limits.longest)
 
     def _count(self, calls: int, failures: int, now: float) -> None:

@@ -130,6 +130,9 @@ class Keeper:
                 places = await timing.divert(connection, account.bulkhead, moves) if moves else []
             self.wake(set(places))
             moved += len(places)
+            if not rows and any(self._depths.get((lane, account.bulkhead)) for lane in _LANES):
+                # Their last call may have been taken: a refusal by this account frees them for the next.
+                self._breakers.hurry(account)
         self.diverted += moved
         return moved > 0
 

@@ -6,18 +6,20 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ulak.core.choice import refusable
 from ulak.core.content.email import EmailContent
 from ulak.core.ids import attempt_id, external
 from ulak.core.loaded import Catalogs, Loaded
-from ulak.core.model import Account, Channel, Class
+from ulak.core.model import Account, Channel, Class, NotificationType
 from ulak.core.outcome import Kind, Outcome, outcome
 from ulak.core.render import RenderError
 from ulak.flow.attempt.attachments import Files, fetched
 from ulak.flow.attempt.content import content_of
+from ulak.io.links import Choices, Linker
 from ulak.io.postgres.attempting import Started
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.users import zones
-from ulak.providers.contract import HttpReply, HttpRequest, Lost, Message, Provider, Refused
+from ulak.providers.contract import HttpReply, HttpRequest, Links, Lost, Message, Provider, Refused
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +45,13 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Makes messages out of rows."""
+    """Makes messages out of rows; without a ``linker`` they carry no links of ours."""
 
     pool: Pool
     catalogs: Catalogs
     clock: Callable[[], float]
     files: Files
+    linker: Linker | None = None
 
     async def make(self, rows: Sequence[Started], account: Account, provider: Provider) -> Made:
         """Render each row; one that can't be made has its outcome already. Nothing has been sent by then."""
@@ -79,7 +82,8 @@ class Maker:
         kind = loaded.catalog.types[row.type]
         zoned = provider.CAPABILITIES.content and loaded.renderer.zoned(kind, channel, row.locale)
         zone = await known.of(row) if zoned else None
-        content = content_of(channel, provider, row, loaded, zone)
+        choices = await self._choices(row, channel, loaded, kind)
+        content = content_of(channel, provider, row, loaded, zone, choices)
         if isinstance(content, EmailContent) and content.linked:
             whole = await fetched(content, self.files, self.clock)
             if isinstance(whole, Outcome):
@@ -96,7 +100,15 @@ class Maker:
             type=row.type,
             category=kind.category,
             user=row.user,
+            links=Links(choices.one_click) if choices and choices.one_click else None,
         )
+
+    async def _choices(self, row: Started, channel: Channel, loaded: Loaded, kind: NotificationType) -> Choices | None:
+        """Where the recipient refuses messages of this kind; None where he does not do it by a link."""
+        if self.linker is None or channel is not Channel.EMAIL or kind.category not in refusable(loaded.catalog):
+            return None
+        await self.linker.ready()
+        return self.linker.choices(row.tenant, row.user, channel, kind.category, row.delivery)
 
 
 class _Zones:

@@ -21,6 +21,7 @@ from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
 from ulak.flow.attempt.model import Alone, Call, Clock, Lease, Lineup, OpenPermits, Permits, Route, Settings
 from ulak.flow.attempt.results import MAY_MOVE, Answer, Results
+from ulak.io.links import Linker
 from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
@@ -75,6 +76,7 @@ class Tools:
     solo: Solo = field(default_factory=Solo)
     files: Files = field(default_factory=NoFiles)
     lineup: Lineup = field(default_factory=Alone)
+    linker: Linker | None = None
 
 
 class Worker:
@@ -85,7 +87,7 @@ class Worker:
         self.declared = declared or route.account
         self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
         self._tools = tools
-        self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files)
+        self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files, tools.linker)
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
         self._written = Results(route.account, tools.lineup, tools.clock, tools.jitter)
         self._free = self._slots()
