@@ -30,9 +30,6 @@ from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
 
-_SMALL = 4
-"""An account with fewer slots than this has fewer than its lanes together."""
-
 Called = Callable[[str, dict[str, int], float], None]
 """Told of each call: bulkhead, how often it meant what, seconds."""
 
@@ -91,6 +88,7 @@ class Worker:
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
         self._written = Results(route.account, tools.lineup, tools.clock, tools.jitter)
         self._free = self._slots()
+        self._crowded: set[int] = set()
         self._wake = {line.lane: asyncio.Event() for line in self.lines}
         self._calls: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -101,13 +99,13 @@ class Worker:
         return [lane + extra for extra in (0, SOLO) for lane in LANES.values()]
 
     def _slots(self) -> dict[int, int]:
-        """Slots of each lane: none may fill the account alone."""
+        """Slots of each lane: none may fill the account alone, and what is critical may fill most of it."""
         quarter = max(1, self._most // 4)
-        slots = {0: quarter, 1: max(1, self._most - 2 * quarter), 2: quarter}
+        slots = {0: max(1, self._most - quarter), 1: max(1, self._most - 2 * quarter), 2: quarter}
         return slots | {lane + SOLO: 1 for lane in slots}
 
     def _room(self, lane: int) -> int:
-        """Free slots of a lane, as far as the account itself has some: small accounts have fewer than their lanes."""
+        """Free slots of a lane, as far as the account itself has some: it has fewer than its lanes together."""
         busy = sum(self._slots().values()) - sum(self._free.values())
         return min(self._free[lane], self._most - busy)
 
@@ -148,6 +146,8 @@ class Worker:
         """Claim once; True when there may be more and a slot is free for it."""
         await self._tools.finisher.room()
         free = self._room(line.lane)
+        if free <= 0 < self._free[line.lane]:
+            self._crowded.add(line.lane)
         solo = self._tools.solo if line.lane >= SOLO else None
         if self._stopping or free <= 0 or (solo is not None and not solo.take()):
             return False
@@ -220,8 +220,9 @@ class Worker:
         self._free[call.lane] += len(call.rows)
         if call.lane >= SOLO:
             self._tools.solo.give_back()
-        # In a small account the lanes wait for one another's slots.
-        for lane in self._wake if self._most < _SMALL else (call.lane,):
+        # A lane that found the account full is woken with this one; the most urgent takes the free slot.
+        woken, self._crowded = sorted({call.lane, *self._crowded}), set()
+        for lane in woken:
             self.wake(lane)
 
     async def _results(self, call: Call, started_at: float) -> list[Result]:
