@@ -28,7 +28,9 @@ from ulak.flow.attempt.worker import Solo, Tools
 from ulak.flow.plan import Planner
 from ulak.flow.plan.planner import Listeners
 from ulak.flow.receipts import Applier
+from ulak.io import links
 from ulak.io.failpoint import KillAt
+from ulak.io.links import Linker
 from ulak.io.metrics import Metrics
 from ulak.io.outbound.discard import DiscardSender
 from ulak.io.outbound.egress import Network, networks
@@ -42,6 +44,7 @@ from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.secrets import Secrets
 from ulak.providers.registry import PROVIDERS, check
 from ulak.sandbox.credentials import CREDENTIALS, stand_in
 from ulak.settings import SettingError, Settings
@@ -99,6 +102,13 @@ def _allowed(settings: Settings, *more: str) -> Sequence[Network]:
         raise SettingError(f"ULAK_ALLOW_NETWORKS: {error}") from None
 
 
+def _linker(public_url: str, pool: Pool) -> Linker:
+    try:
+        return Linker(Secrets(pool), links.check(public_url), os.urandom, time.monotonic)
+    except ValueError as error:
+        raise SettingError(f"ULAK_PUBLIC_URL: {error}") from None
+
+
 class Node:
     """The stages and doors of one process, from ``start`` to ``stop``."""
 
@@ -117,6 +127,7 @@ class Node:
         self._tasks: list[asyncio.Task[None]] = []
         self._solo = Solo()
         self._files = HttpClient(_allowed(settings), body_cap=BODY_CAP, connections=32)
+        self.linker = _linker(settings.public_url, pool)
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
         self.breakers = Breakers(time.monotonic, self._accounts)
@@ -283,6 +294,7 @@ class Node:
             files=self._files,
             permits=self.breakers,
             lineup=self.breakers,
+            linker=self.linker,
         )
 
     def _route(self, declared: Account) -> Route:

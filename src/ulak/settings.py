@@ -39,6 +39,9 @@ class Settings:
     statement_cache: int = _option(200, "prepared statements a connection; 0 behind a transaction-pooling PgBouncer")
     lease_seconds: float = _option(60.0, "how long a batch may take before another node takes over")
     drain_seconds: float = _option(10.0, "how long a stopping node waits for calls and sockets")
+    public_url: str = _option(
+        "", "https address under which users reach this installation; empty: no links in messages"
+    )
     sandbox_smtp: str = _option("", "host:port that every smtp account speaks to instead of its own (`ulak dev`)")
     sandbox_vendors: str = _option("", "URL that the vendors' accounts speak to beside sandbox_smtp (`ulak dev`)")
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")

@@ -102,6 +102,11 @@ def read(token: str, secrets: Mapping[int, bytes]) -> Link:
         raise LinkError from None
 
 
+def key_of(token: str) -> int:
+    """The id of the key that a token says it was sealed with; raises ``LinkError`` where it says none."""
+    return int.from_bytes(_bytes(token)[1:_HEAD], "big")
+
+
 @lru_cache(maxsize=16)
 def _cipher(secret: bytes) -> AESSIV:
     """The cipher of a secret; its key is derived, so that no other use of the secret can disturb this one."""

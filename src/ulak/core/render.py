@@ -186,6 +186,8 @@ def _imagined(type_: str, locale: str | None, data: Mapping[str, Any]) -> dict[s
         "user": {"id": "preview", "locale": locale, "timezone": None},
         "notification": {"id": "ntf_" + "0" * 32, "type": type_},
         "actor": None,
+        "unsubscribe_url": "https://example.com/u/preview",
+        "preferences_url": "https://example.com/u/preview",
     }
 
 

@@ -18,8 +18,8 @@ import minijinja
 
 from ulak.core.fields import did_you_mean
 
-ROOTS = ("data", "user", "notification", "actor")
-"""The variables that every template is given."""
+ROOTS = ("data", "user", "notification", "actor", "unsubscribe_url", "preferences_url")
+"""The variables that every template is given; the last two are empty where there is nothing to refuse by a link."""
 
 FILTERS = frozenset(
     (
