@@ -81,11 +81,12 @@ class Crowd:
 
     def missing(self, accepted: Mapping[str, Sequence[str]]) -> int:
         """How many items have not come yet."""
-        return sum(
-            len(accepted.get(guest.user, ())) - len(guest.items)
-            for guest in self.fleet.guests
-            if len(accepted.get(guest.user, ())) > len(guest.items)
-        )
+        found = 0
+        for guest in self.fleet.guests:
+            wanted = accepted.get(guest.user)
+            if wanted:
+                found += len(set(wanted).difference(guest.items.values()))
+        return found
 
     def on(self, url: str) -> list[Guest]:
         """Those whose socket is on this node."""

@@ -52,6 +52,10 @@ class Sender:
         """How many notifications were accepted."""
         return sum(map(len, self.accepted.values()))
 
+    def so_far(self) -> dict[str, list[str]]:
+        """What has been accepted by now; it does not grow any more."""
+        return {user: list(numbers) for user, numbers in self.accepted.items()}
+
     async def run(self) -> None:
         """Send until told to stop, evenly, and never wait for an answer before the next request is due."""
         gap = self.batch / self.rate
