@@ -99,7 +99,8 @@ def test_kills_visit_every_stage_before_any_twice_and_the_gap_before_the_commit_
 
 
 def test_the_stages_are_the_failpoints_that_there_are() -> None:
-    assert set(STAGES) == set(NAMES)
+    # Vendors tell the demo nothing later, so nothing of callbacks is reached.
+    assert set(STAGES) == {name for name in NAMES if not name.startswith("callbacks.")}
 
 
 def test_events_are_read_and_a_bad_line_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def test_the_json_line_has_exactly_these_members() -> None:
         "lost": 1,
         "duplicates": 1,
         "unknown": 2,
+        "passed_on": 0,
         "socket_ms": {"p50": 5.0, "p99": 9.0},
         "seconds": 12.3,
     }

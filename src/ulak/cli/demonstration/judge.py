@@ -35,13 +35,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge found. ``ends`` counts deliveries by channel, state and reason."""
+    """What the judge found.
+
+    ``ends`` counts deliveries by channel, state and reason, ``passed_on`` calls after which another account went on.
+    """
 
     accepted: int
     ends: Mapping[tuple[str, str, str], int]
     faults: tuple[Fault, ...]
     duplicates: int
     unknown: int
+    passed_on: int = 0
 
     @property
     def lost(self) -> int:
@@ -128,7 +132,13 @@ def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind
         faults=tuple(faults),
         duplicates=duplicates,
         unknown=unknown,
+        passed_on=sum(_passed_on(row.delivery) for row in rows),
     )
+
+
+def _passed_on(delivery: Mapping[str, Any]) -> int:
+    outcomes = (attempt.get("outcome") or {} for attempt in delivery.get("attempts") or ())
+    return sum(outcome.get("next_account") is not None for outcome in outcomes)
 
 
 def _accepts(evidence: Evidence) -> Iterator[Fault]:

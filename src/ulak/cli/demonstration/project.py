@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_ACCOUNT = re.compile(r"(?ms)^\[accounts\.mail\]\n.*?(?=^\[|^#|\Z)")
+_ACCOUNT = re.compile(r"(?ms)^\[accounts\.\w+\]\n.*?(?=^\[|^#|\Z)")
 
 MARKS = {"en": "You receive this because", "tr": "Bu iletiyi"}
 """How the last paragraph of every email template begins: tells the languages apart without Ulak's help."""
@@ -71,16 +71,18 @@ def example() -> Path:
     raise FileNotFoundError(message)
 
 
-def copy(source: Path, target: Path, smtp_port: int) -> None:
-    """Copy a project folder and point its account ``mail`` to a sandbox, with short waits."""
+def copy(source: Path, target: Path) -> None:
+    """Copy a project folder and give its accounts short waits; the node puts the sandbox in their place."""
     shutil.copytree(source, target)
     config = target / "ulak.toml"
-    account = (
-        '[accounts.mail]\nchannel = "email"\nprovider = "smtp"\nhost = "127.0.0.1"\n'
-        f'port = {smtp_port}\ntls = "none"\nconcurrency = 8\ntimeout = "5s"\nreconcile_after = "2s"\n\n'
-    )
-    text, found = _ACCOUNT.subn(lambda _: account, config.read_text(encoding="utf-8"))
-    if found != 1:
-        message = f"{config} has no [accounts.mail]"
+    text, found = _ACCOUNT.subn(lambda match: _hurried(match[0]), config.read_text(encoding="utf-8"))
+    if not found:
+        message = f"{config} has no [accounts.NAME]"
         raise ValueError(message)
     config.write_text(text, encoding="utf-8")
+
+
+def _hurried(account: str) -> str:
+    """An account's table with the waits of a run that lasts seconds."""
+    rest = re.sub(r"(?m)^(?:timeout|reconcile_after) = .*\n", "", account).rstrip()
+    return f'{rest}\ntimeout = "5s"\nreconcile_after = "2s"\n\n'

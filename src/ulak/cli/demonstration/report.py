@@ -46,6 +46,7 @@ def as_json(run: Run) -> str:
             "lost": verdict.lost,
             "duplicates": verdict.duplicates,
             "unknown": verdict.unknown,
+            "passed_on": verdict.passed_on,
             "socket_ms": {"p50": percentile(run.latencies, 0.5), "p99": percentile(run.latencies, 0.99)},
             "seconds": round(run.seconds, 1),
         }
@@ -73,7 +74,8 @@ def show(run: Run, console: Console) -> None:
             f"Node killed {len(run.deaths)} times: {', '.join(f'{k} {n}x' for k, n in sorted(places.items()))}."
         )
     console.print(
-        f"{run.mails} emails reached the SMTP peer, {verdict.duplicates} of them once too often;"
+        f"{run.mails} emails reached the vendors, {verdict.duplicates} of them once too often;"
+        f" {verdict.passed_on} times one could not send and another did;"
         f" {verdict.unknown} deliveries had a call that was never answered. {run.seconds:.1f} s."
     )
     word = "[green]Everything is accounted for.[/]" if verdict.passed else f"[red]{len(verdict.faults)} faults.[/]"

@@ -24,13 +24,24 @@ from ulak.cli.demonstration.people import Person
 from ulak.cli.demonstration.program import Program
 from ulak.cli.demonstration.report import Run
 from ulak.cli.demonstration.sockets import Listener
-from ulak.cli.demonstration.stack import Keeper, say, spawn
+from ulak.cli.demonstration.stack import LOOPBACK, Keeper, say, spawn
 from ulak.io.embedded import postgres
 
 FUSE = 8.0
 """Seconds without a death after the traffic for it was answered: then the node is killed wherever it is."""
 
 TOKEN_SECONDS = 86_400
+
+TROUBLE = {
+    "at": "request",
+    "do": "reply",
+    "vendor": "ses",
+    "status": 400,
+    "headers": {"x-amzn-ErrorType": "SendingPausedException"},
+    "body": '{"message": "Email sending is disabled for this account."}',
+    "every": 4,
+}
+"""What one of the fake vendors answers each fourth time: another account has to go on."""
 
 Progress = Callable[[str, int, int], None]
 """Told the step's name, how much of it is done, and of how much (0: not known)."""
@@ -107,8 +118,14 @@ async def _perform(order: Order, folder: Path, database: str, progress: Progress
     sandbox = await spawn("sandbox", ["sandbox", *ports, "--log", str(log)], folder)
     try:
         where = await sandbox.ready()
-        project.copy(order.example, folder / "project", int(where["smtp_port"]))
-        keeper = Keeper(folder / "project", folder, database, order.program.kills)
+        project.copy(order.example, folder / "project")
+        vendors = {
+            "ULAK_SANDBOX_SMTP": f"{LOOPBACK}:{where['smtp_port']}",
+            "ULAK_SANDBOX_VENDORS": str(where["vendors_url"]),
+        }
+        keeper = Keeper(folder / "project", folder, database, order.program.kills, vendors)
+        async with Client(str(where["url"]), "") as client:
+            await client.call("POST", "/vendors/faults", body=TROUBLE)
         await say("migrate", ["migrate"], folder, {"ULAK_DATABASE_URL": database})
         made = await say(
             "keys", ["keys", "create", "--scopes", "all", "--json"], folder, {"ULAK_DATABASE_URL": database}

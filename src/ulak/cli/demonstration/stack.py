@@ -116,13 +116,15 @@ class Death:
 class Keeper:
     """Keeps the node alive: starts it with the next failpoint armed, and again whenever it was killed.
 
-    ``deaths`` are those that were meant to happen; any other end of the node stops the run.
+    ``sandbox`` is what the node is told of the fake vendors. ``deaths`` are those that were meant to happen; any other
+    end of the node stops the run.
     """
 
     project: Path
     folder: Path
     database: str
     kills: Sequence[Kill]
+    sandbox: Mapping[str, str] = field(default_factory=dict)
     told: Callable[[Death], None] = lambda _death: None
     deaths: list[Death] = field(default_factory=list)
     url: str = ""
@@ -139,6 +141,7 @@ class Keeper:
     def environment(self) -> dict[str, str]:
         """What the node is told beside its arguments."""
         env = {"ULAK_DATABASE_URL": self.database, "ULAK_NODE": NODE, "ULAK_LEASE_SECONDS": str(LEASE_SECONDS)}
+        env |= self.sandbox
         if not self.spent:
             kill = self.kills[len(self.deaths)]
             env["ULAK_FAILPOINTS"] = f"{kill.failpoint}:{kill.count}"
