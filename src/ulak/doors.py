@@ -33,6 +33,7 @@ from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surro
 from ulak.edge.gateway.listening import Listening
 from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard
+from ulak.edge.links import PREFIXES, LinkDeps, LinkDoor
 from ulak.flow.receipts import Receipts
 from ulak.io.bus import Bus, LocalBus
 from ulak.io.embedded.errors import EmbeddedError
@@ -91,6 +92,7 @@ class Doors:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._empty = Loaded.of(load(_EMPTY))
         wanted = node.settings
         origins = frozenset(filter(None, (o.strip() for o in wanted.allow_origins.split(","))))
         keys = Keys(node.pool)
@@ -112,13 +114,17 @@ class Doors:
         # The sandbox stands on this machine, where the guard lets nothing else go.
         self._vendors = HttpClient(networks(["127.0.0.1/32"])) if wanted.sandbox_smtp else self._http
         self._callbacks = _callbacks(node, self._vendors)
+        self._links = LinkDoor(LinkDeps(node.linker, Consents(node.pool), self._loaded, time.monotonic))
         self.tokens.listen(self.hub.revoke)
         node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _loaded(self, tenant: int) -> Loaded:
+        """The project in force for a tenant."""
+        return self._node.catalogs.current.get(tenant, self._empty)
+
     def _deps(self, keys: Keys, tokens: Tokens, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
         node, pool = self._node, self._node.pool
-        empty = Loaded.of(load(_EMPTY))
         return ApiDeps(
             accept=node.acceptor,
             reads=Reads(pool),
@@ -131,7 +137,7 @@ class Doors:
             bus=self.bus,
             keys=keys,
             tokens=tokens,
-            loaded=lambda tenant: node.catalogs.current.get(tenant, empty),
+            loaded=self._loaded,
             clock=_now,
             monotonic=time.monotonic,
             entropy=os.urandom,
@@ -146,6 +152,8 @@ class Doors:
             await self._streams(scope, receive, send)
         elif scope["path"].startswith(PREFIX):
             await self._callbacks(scope, receive, send)
+        elif scope["path"].startswith(PREFIXES):
+            await self._links(scope, receive, send)
         else:
             await self._api(scope, receive, send)
 

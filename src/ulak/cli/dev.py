@@ -59,6 +59,7 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
             raise click.ClickException(_taken(wanted))
         smtp, vendors = f"127.0.0.1:{where['smtp_port']}", str(where["vendors_url"])
         ready = replace(wanted, database_url=base.url, sandbox_smtp=smtp, sandbox_vendors=vendors, node="dev")
+        ready = replace(ready, public_url=wanted.public_url or address(listener))
         key = asyncio.run(_prepare(ready))
         hidden = key is not None
 

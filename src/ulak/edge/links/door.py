@@ -1,0 +1,221 @@
+"""How does somebody say no by a link in a message, without a login?
+
+``/u/{token}``: GET and HEAD show a page and change nothing, because programs that look at mail open every link. POST
+changes: ``List-Unsubscribe=One-Click`` (RFC 8058), which mail programs send for their user, or the form of the page.
+The answer is 200 without a redirect or a cookie, and it comes after the commit: from then on no send begins that the
+answer forbids. The token is all the proof there is, so what it covers is narrow (``core/choice``); whatever is wrong
+with it is told with the same page. No address, no id and nothing that a caller sent is ever shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ulak.core.choice import LINK, Change, Chosen, Offer, answered, offers, stand
+from ulak.core.ids import external
+from ulak.core.link import LinkError, Preferences, Unsubscribe
+from ulak.core.loaded import Loaded
+from ulak.edge.links import form, page
+from ulak.edge.links.rate import Rates
+from ulak.edge.links.words import accepted, language
+from ulak.io.links import CHOICES, Linker
+from ulak.io.postgres.consents import By, Consents, agent
+from ulak.io.postgres.errors import EXPECTED
+
+log = logging.getLogger("ulak.links")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+PREFIXES = (CHOICES,)
+MAX_BODY = 65_536
+BODY_SECONDS = 5.0
+AT_ONCE = 64
+"""Requests under way at a time: it bounds the memory that strangers can take, and the database's share of them."""
+
+BURST, PAUSE = 20, 6.0
+"""Uses of one link: so many at once, then one each ``PAUSE`` seconds."""
+
+_HEADERS: tuple[Header, ...] = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"content-security-policy", page.POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-robots-tag", b"noindex"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+_ALLOW: Header = (b"allow", b"GET, HEAD, OPTIONS, POST")
+
+
+class Answer(NamedTuple):
+    """Status, page and extra headers."""
+
+    status: int
+    text: str
+    headers: tuple[Header, ...] = ()
+
+
+class _Gone(Exception):
+    """The caller hung up."""
+
+
+class _Bad(Exception):
+    """The body can't be used; the status says why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDeps:
+    """What the door needs of the node: ``loaded`` is the project in force for a tenant."""
+
+    linker: Linker
+    consents: Consents
+    loaded: Callable[[int], Loaded]
+    monotonic: Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """One request by a link that holds."""
+
+    link: Unsubscribe | Preferences
+    chosen: Sequence[Chosen]
+    offers: Sequence[Offer]
+    language: str
+
+
+class LinkDoor:
+    """The door as an ASGI application (scope type ``http`` only)."""
+
+    def __init__(self, deps: LinkDeps) -> None:
+        self._deps = deps
+        self._rates = Rates(BURST, PAUSE, deps.monotonic)
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self.answered = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; never raises for what a caller did."""
+        speaks = language(*accepted(dict(scope["headers"]).get(b"accept-language")))
+        try:
+            answer = await self._answer(scope, receive, speaks)
+        except _Gone:
+            return
+        except EXPECTED as error:
+            log.warning("a link could not be answered: %s", type(error).__name__)
+            answer = _busy(503, speaks)
+        except Exception as error:  # noqa: BLE001  # a fault of ours; its words may quote a user
+            log.error("a link failed: %s", type(error).__name__)  # noqa: TRY400
+            answer = _busy(500, speaks)
+        body = answer.text.encode()
+        headers = [*_HEADERS, (b"content-length", str(len(body)).encode()), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+
+    async def _answer(self, scope: Scope, receive: Receive, speaks: str) -> Answer:
+        method, token = scope["method"], scope["path"][len(CHOICES) :]
+        if method == "OPTIONS":
+            return Answer(200, "", (_ALLOW,))
+        if method not in ("GET", "HEAD", "POST"):
+            return Answer(405, "", (_ALLOW,))
+        if self._room.locked():
+            return _busy(503, speaks)
+        async with self._room:
+            try:
+                link = await self._deps.linker.open(token)
+            except LinkError:
+                link = None
+            if not isinstance(link, Unsubscribe | Preferences):
+                return Answer(404, page.plain("invalid", speaks))
+            # A "no" has bounds of its own: programs that look at the page often must not keep it out.
+            if not self._rates.take(f"{method == 'POST'}{token}"):
+                return _busy(429, speaks)
+            visit = await self._visit(link, speaks)
+            if method != "POST":
+                return Answer(200, _shown(visit, done=False))
+            return await self._post(visit, scope, receive)
+
+    async def _visit(self, link: Unsubscribe | Preferences, speaks: str) -> _Visit:
+        rows = await self._deps.consents.chosen(link.tenant, link.user)
+        catalog = self._deps.loaded(link.tenant).catalog
+        if isinstance(link, Unsubscribe):
+            # Whatever became of the category since the message was sent: this "no" is taken.
+            shown = [Offer(link.category, link.channel, stand(rows, link.category, link.channel))]
+        else:
+            shown = offers(catalog, rows)
+        own = await self._deps.consents.locale(link.tenant, link.user, link.delivery)
+        return _Visit(link, rows, shown, language(own) if own else speaks)
+
+    async def _post(self, visit: _Visit, scope: Scope, receive: Receive) -> Answer:
+        headers = dict(scope["headers"])
+        try:
+            fields = form.read(headers.get(b"content-type"), await _read(receive))
+        except _Bad as bad:
+            return Answer(bad.status, page.plain("invalid", visit.language), ((b"connection", b"close"),))
+        change = None if fields is None else _meant(visit, fields)
+        if change is None:
+            return Answer(400, page.plain("invalid", visit.language))
+        if change.refuse or change.restore:
+            link = visit.link
+            evidence = None if link.delivery is None else external("dlv", link.delivery)
+            by = By(LINK, evidence, agent(headers.get(b"user-agent")))
+            await self._deps.consents.change(link.tenant, link.user, change, by)
+            self.answered += 1
+            visit = await self._visit(link, visit.language)
+        return Answer(200, _shown(visit, done=True))
+
+
+def _meant(visit: _Visit, fields: form.Fields) -> Change | None:
+    """What a form changes; None where it says nothing that this link covers."""
+    if isinstance(visit.link, Preferences):
+        if ("do", "save") not in fields:
+            return None
+        seen = {value for name, value in fields if name == "shown"}
+        wanted = {value for name, value in fields if name == "on"}
+        asked = [offer for offer in visit.offers if f"{offer.category}/{offer.channel}" in seen]
+        on = [(o.category, o.channel) for o in asked if f"{o.category}/{o.channel}" in wanted]
+        return answered(asked, on)
+    pair = (visit.link.category, visit.link.channel)
+    if form.ONE_CLICK in fields or ("do", "off") in fields:
+        # Even where something wider says no already: that may be taken back, and this "no" stays.
+        said = any((c.category, c.channel, c.allowed) == (*pair, False) for c in visit.chosen)
+        return Change() if said else Change(refuse=(pair,))
+    return answered(visit.offers, [pair]) if ("do", "on") in fields else None
+
+
+def _shown(visit: _Visit, *, done: bool) -> str:
+    if isinstance(visit.link, Unsubscribe):
+        return page.one(visit.offers[0], visit.language, done=done)
+    return page.every(visit.offers, visit.language, done=done)
+
+
+def _busy(status: int, speaks: str) -> Answer:
+    return Answer(status, page.plain("busy", speaks), ((b"retry-after", b"10"),))
+
+
+async def _read(receive: Receive) -> bytes:
+    """The whole body within its cap and time; raises ``_Bad``."""
+    parts: list[bytes] = []
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                parts.append(message.get("body", b""))
+                size += len(parts[-1])
+                more = message.get("more_body", False)
+                if size > MAX_BODY:
+                    raise _Bad(413)
+    except TimeoutError:
+        raise _Bad(408) from None
+    return b"".join(parts)
