@@ -309,6 +309,28 @@ async def test_a_connection_that_is_lost_and_not_yet_told_so_disturbs_no_other(t
         assert len(node.hub) == 1
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"])
+async def test_a_fault_in_what_a_client_that_has_vanished_had_sent_is_no_fault_of_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def verify(text: str) -> Claims:
+        asked.set()
+        await go.wait()
+        return await trusting(text)
+
+    async with port(rights=Rights(verify)) as node:
+        raw = await Raw.shaken(node)
+        raw.send(frame(TEXT, b'{"op":"hello","token":"ann"}') + frame(TEXT, b"x", rsv=7))
+        await asked.wait()
+        raw.writer.transport.abort()  # nobody sees it who does not read; what is sent now is answered by a reset
+        await raw.ended()
+        go.set()
+        await eventually(lambda: node.gateway.connections == 0)
+        assert caplog.records == []
+
+
 # ------------------------------------------------------------------------------------- reading slowly
 
 

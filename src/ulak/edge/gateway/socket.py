@@ -205,7 +205,10 @@ class Socket(asyncio.Protocol):
                 self.bye(event.code, event.text)
             # Nothing more of this client can be read, its close neither: it is told the end by that of the connection.
             self._reader = None
-            self.transport.write_eof()
+            try:
+                self.transport.write_eof()
+            except OSError:  # it is lost, and the loop has not told us yet
+                self.transport.abort()
         else:
             self.write(close_frame(event.code))
             self.flush()
