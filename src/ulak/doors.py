@@ -31,6 +31,7 @@ from ulak.edge.api import Api, ApiDeps
 from ulak.edge.callbacks import PREFIX, Accounts, CallbackDeps, CallbackDoor
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings, streams
 from ulak.edge.gateway.listening import Listening
+from ulak.edge.gateway.plain import SOCKET, tell_to_upgrade
 from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard
 from ulak.edge.links import PREFIXES, LinkDeps, LinkDoor
@@ -150,6 +151,8 @@ class Doors:
         """Hand each request to its door; sockets come to ``gateway.socket`` by themselves."""
         if scope["raw_path"] == streams.PATH and scope["method"] == "GET":
             await self._streams(scope, receive, send)
+        elif scope["raw_path"] == SOCKET:
+            await tell_to_upgrade(send)
         elif scope["path"].startswith(PREFIX):
             await self._callbacks(scope, receive, send)
         elif scope["path"].startswith(PREFIXES):

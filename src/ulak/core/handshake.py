@@ -48,6 +48,15 @@ class Refusal:
     retry_after: int | None = None
 
 
+NO_UPGRADE = Refusal(
+    426,
+    "upgrade_missing",
+    "this is the address of a WebSocket: send Connection: Upgrade and Upgrade: websocket. "
+    "A proxy in between drops them unless it is told to pass them on",
+)
+"""For a request that was meant for the socket, and did not arrive as one."""
+
+
 def read_upgrade(head: bytes) -> Upgrade | Refusal:
     """What a request for a socket asks for, or what is wrong with it."""
     lines = head.decode("latin-1").split("\r\n")
@@ -96,8 +105,8 @@ def acceptance(key: bytes) -> bytes:
     )
 
 
-def rejection(refusal: Refusal) -> bytes:
-    """The answer that does not: a problem (RFC 9457). The connection ends with it."""
+def problem_of(refusal: Refusal) -> bytes:
+    """The body of a refusal: a problem (RFC 9457)."""
     problem = {
         "type": "about:blank",
         "title": "The socket was refused",
@@ -105,7 +114,12 @@ def rejection(refusal: Refusal) -> bytes:
         "code": refusal.code,
         "detail": refusal.detail,
     }
-    body = json.dumps(problem).encode()
+    return json.dumps(problem).encode()
+
+
+def rejection(refusal: Refusal) -> bytes:
+    """The answer that does not. The connection ends with it."""
+    body = problem_of(refusal)
     head = [
         f"HTTP/1.1 {refusal.status} {_STATUS[refusal.status]}",
         "content-type: application/problem+json",
