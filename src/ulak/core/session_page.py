@@ -58,7 +58,7 @@ _RULES = """
 - `message` and `notice` are ephemeral: a client that reads slowly misses them. What must arrive is a notification.
 - Breaches of RFC 6455 itself are closed with 1002 (protocol) or 1007 (text that is not UTF-8). No extension is offered.
 - The handshake is refused with a problem (JSON): 400 without the subprotocol or a good key, 403 for an origin that is
-  not allowed, 404 for another path, 426 for another version or where `Upgrade` is missing (a proxy may have dropped it),
+  not allowed, 404 for another path, 426 for another version or without `Upgrade` (a proxy may have dropped it),
   503 with `Retry-After` when there is no room.
 - Close codes 4000-4499 (and 1001, 1006, 1011, 1012): come back, with a growing and random delay. 4500-4999: do not,
   something has to change first.
