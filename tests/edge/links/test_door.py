@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import time
@@ -24,6 +25,7 @@ from ulak.edge.links.rate import Rates
 from ulak.edge.links.words import WORDS, accepted, language
 from ulak.io.links import Linker
 from ulak.io.postgres.consents import NEWEST, By, Choice, Consents
+from ulak.io.postgres.gate import FORBIDDING, SENDING
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.users import Profile, Users
@@ -275,6 +277,20 @@ async def test_a_link_is_used_so_often_and_no_more(world: World) -> None:
     assert (await world.get(world.preferences)).status == 200
     world.now[0] += door.PAUSE
     assert (await world.get(world.unsubscribe)).status == 200
+
+
+async def test_who_comes_upon_a_crowd_at_the_gate_is_taken_there_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ulak.io.postgres.consents.FORBIDDING", FORBIDDING.replace("5s", "100ms"))
+    async with world.pool.transaction(SENDING):
+        assert (await world.post(world.unsubscribe, ONE_CLICK)).status == 503
+    assert await world.choices() == []
+    async with world.pool.transaction(SENDING) as connection:
+        no = asyncio.create_task(world.post(world.unsubscribe, ONE_CLICK))
+        await connection.fetchval("SELECT pg_sleep(0.15)")
+    assert (await no).status == 200
+    assert await world.choices() == [("orders", "email", False)]
 
 
 async def test_what_can_not_be_kept_is_not_confirmed(world: World) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from ulak.edge.links.rate import Rates
 from ulak.edge.links.words import accepted, language
 from ulak.io.links import CHOICES, Linker
 from ulak.io.postgres.consents import By, Consents, agent
-from ulak.io.postgres.errors import EXPECTED
+from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 
 log = logging.getLogger("ulak.links")
 
@@ -36,8 +36,11 @@ Header = tuple[bytes, bytes]
 PREFIXES = (CHOICES,)
 MAX_BODY = 65_536
 BODY_SECONDS = 5.0
-AT_ONCE = 64
-"""Requests under way at a time: it bounds the memory that strangers can take, and the database's share of them."""
+LINE = 256
+"""Requests under way at a time: it bounds the memory that strangers can take. More are told to come back."""
+
+AT_ONCE = 4
+"""Of these at the database at a time: whoever says no waits for the gate, and must not hold up the stages' work."""
 
 BURST, PAUSE = 20, 6.0
 """Uses of one link: so many at once, then one each ``PAUSE`` seconds."""
@@ -100,21 +103,27 @@ class LinkDoor:
         self._deps = deps
         self._rates = Rates(BURST, PAUSE, deps.monotonic)
         self._room = asyncio.Semaphore(AT_ONCE)
+        self._line = 0
         self.answered = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises for what a caller did."""
         speaks = language(*accepted(dict(scope["headers"]).get(b"accept-language")))
+        self._line += 1
         try:
             answer = await self._answer(scope, receive, speaks)
         except _Gone:
             return
+        except _Bad as bad:
+            answer = Answer(bad.status, page.plain("invalid", speaks), ((b"connection", b"close"),))
         except EXPECTED as error:
             log.warning("a link could not be answered: %s", type(error).__name__)
             answer = _busy(503, speaks)
         except Exception as error:  # noqa: BLE001  # a fault of ours; its words may quote a user
             log.error("a link failed: %s", type(error).__name__)  # noqa: TRY400
             answer = _busy(500, speaks)
+        finally:
+            self._line -= 1
         body = answer.text.encode()
         headers = [*_HEADERS, (b"content-length", str(len(body)).encode()), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -126,22 +135,23 @@ class LinkDoor:
             return Answer(200, "", (_ALLOW,))
         if method not in ("GET", "HEAD", "POST"):
             return Answer(405, "", (_ALLOW,))
-        if self._room.locked():
+        if self._line > LINE:
             return _busy(503, speaks)
+        try:
+            link = await self._deps.linker.open(token)
+        except LinkError:
+            link = None
+        if not isinstance(link, Unsubscribe | Preferences):
+            return Answer(404, page.plain("invalid", speaks))
+        # A "no" has bounds of its own: programs that look at the page often must not keep it out.
+        if not self._rates.take(f"{method == 'POST'}{token}"):
+            return _busy(429, speaks)
+        body = await _read(receive) if method == "POST" else b""
         async with self._room:
-            try:
-                link = await self._deps.linker.open(token)
-            except LinkError:
-                link = None
-            if not isinstance(link, Unsubscribe | Preferences):
-                return Answer(404, page.plain("invalid", speaks))
-            # A "no" has bounds of its own: programs that look at the page often must not keep it out.
-            if not self._rates.take(f"{method == 'POST'}{token}"):
-                return _busy(429, speaks)
             visit = await self._visit(link, speaks)
             if method != "POST":
                 return Answer(200, _shown(visit, done=False))
-            return await self._post(visit, scope, receive)
+            return await self._post(visit, dict(scope["headers"]), body)
 
     async def _visit(self, link: Unsubscribe | Preferences, speaks: str) -> _Visit:
         rows = await self._deps.consents.chosen(link.tenant, link.user)
@@ -154,12 +164,8 @@ class LinkDoor:
         own = await self._deps.consents.locale(link.tenant, link.user, link.delivery)
         return _Visit(link, rows, shown, language(own) if own else speaks)
 
-    async def _post(self, visit: _Visit, scope: Scope, receive: Receive) -> Answer:
-        headers = dict(scope["headers"])
-        try:
-            fields = form.read(headers.get(b"content-type"), await _read(receive))
-        except _Bad as bad:
-            return Answer(bad.status, page.plain("invalid", visit.language), ((b"connection", b"close"),))
+    async def _post(self, visit: _Visit, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
+        fields = form.read(headers.get(b"content-type"), body)
         change = None if fields is None else _meant(visit, fields)
         if change is None:
             return Answer(400, page.plain("invalid", visit.language))
@@ -167,10 +173,21 @@ class LinkDoor:
             link = visit.link
             evidence = None if link.delivery is None else external("dlv", link.delivery)
             by = By(LINK, evidence, agent(headers.get(b"user-agent")))
-            await self._deps.consents.change(link.tenant, link.user, change, by)
+            await self._change(link, change, by)
             self.answered += 1
             visit = await self._visit(link, visit.language)
         return Answer(200, _shown(visit, done=True))
+
+    async def _change(self, link: Unsubscribe | Preferences, change: Change, by: By) -> None:
+        """Write it. Many mail programs ask once: who comes upon a crowd at the gate is taken there again."""
+        for last in (False, False, True):
+            try:
+                await self._deps.consents.change(link.tenant, link.user, change, by)
+            except EXPECTED as error:
+                if last or trouble(error) is not Trouble.CLASH:
+                    raise
+            else:
+                return
 
 
 def _meant(visit: _Visit, fields: form.Fields) -> Change | None:
