@@ -13,7 +13,7 @@ Run = tuple[str, list[str], int]
 
 
 def cut(news: Sequence[Item], synced: int, chunk: int) -> tuple[list[Run], bool]:
-    """Cut into runs of one kind, in order of revision; False when they end early, at about ``chunk`` characters in all.
+    """Cut into runs of one kind, in order of revision; False when they end early, at about ``chunk`` bytes in all.
 
     Items born up to the revision ``synced`` are known to the client, which is told their state alone.
     """
@@ -22,7 +22,7 @@ def cut(news: Sequence[Item], synced: int, chunk: int) -> tuple[list[Run], bool]
     for item in news:
         op = "changed" if item.born <= synced else "items"
         text = state_text(item) if op == "changed" else full_text(item)
-        size += len(text)
+        size += len(text) if text.isascii() else len(text.encode())
         if runs and size > chunk:
             return runs, False
         if runs and runs[-1][0] == op:

@@ -127,8 +127,13 @@ class HttpGuard(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
-        # For a stream that nobody reads: without this it could only be left to the kernel's patience.
-        cycle.scope["extensions"] = {"ulak": {"hang_up": self.transport.abort}}
+        # For a stream that nobody reads: without these it would fill more memory than it needs, and could only be left
+        # to the kernel's patience.
+        bounds: dict[object, object] = {
+            "hang_up": self.transport.abort,
+            "bound": self.transport.set_write_buffer_limits,
+        }
+        cycle.scope["extensions"] = {"ulak": bounds}
         super()._start_asgi_task(cycle, app)
 
     def _count(self, size: int) -> None:

@@ -98,7 +98,7 @@ class Node:
                 revision = row["revision"] - n + 1 + position
                 notification = new_id(time.time_ns() // 1_000_000, os.urandom(10))
                 await connection.execute(DELIVERY, tenant, delivery, notification, user)
-                content = json.dumps({"title": f"item {revision}", "body": body})
+                content = json.dumps({"title": f"item {revision}", "body": body}, ensure_ascii=False)
                 await connection.execute(ITEM, tenant, user, delivery, revision, notification, content, watched)
         news = News(tenant, user, row["revision"])
         if n == 1:  # as the planner tells it

@@ -3,7 +3,8 @@
 Server-sent events (WHATWG HTML, 9.2) that carry the very objects of ``ulak.v1`` as ``data``. An event that moves the
 client's revision has ``id: <epoch>:<revision>``, a comment shows every few seconds that somebody is there, and the last
 event is ``close``, with code and reason. Above ``high`` bytes the session is held, as on a socket: it stays behind and
-goes on from its revision when all has left.
+goes on from its revision when all has left. The transport is given the same bound, so that as much again and one page
+of an inbox (64 kB) can be unsent: together 128 kB.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Flow:
     draw their own pauses.
     """
 
-    high: int = 65_536
+    high: int = 32_768
     beat: float = 15.0
     retry: float = 3.0
     close_seconds: float = 5.0
@@ -56,12 +57,16 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asked for the stream, as far as the request tells; ``hang_up`` ends his connection at once."""
+    """Who asked for the stream, as far as the request tells; ``hang_up`` ends his connection at once.
+
+    ``bound`` says from how many unsent bytes on a write is to wait.
+    """
 
     connected_at: float
     address: str | None
     user_agent: str | None
     hang_up: Callable[[], None]
+    bound: Callable[[int], None]
 
 
 class Stream:
@@ -76,7 +81,7 @@ class Stream:
         self._house = house
         self._caller = caller
         self._flow = flow
-        self._outbox: list[str] = []
+        self._outbox: list[bytes] = []
         self._size = 0
         self._after_welcome = ""
         self._close: Close | None = None
@@ -154,16 +159,17 @@ class Stream:
     async def run(self, receive: Receive, send: SendMessage) -> None:
         """Write until all is said or the client is gone."""
         watcher = asyncio.create_task(self._watch(receive))
+        self._caller.bound(self._flow.high)
         try:
-            await send(_part(f"retry: {self._flow.retry * 1000:.0f}\n\n"))
+            await send(_part(f"retry: {self._flow.retry * 1000:.0f}\n\n".encode()))
             while not self._gone:
                 if not await self._stirred():
-                    await send(_part(":\n\n"))
+                    await send(_part(b":\n\n"))
                     continue
                 await self._empty(send)
                 if self._close is not None:
                     told = json.dumps({"code": self._close.code, "reason": self._close.reason})
-                    await send(_part(f"event: close\ndata: {told}\n\n", more=False))
+                    await send(_part(f"event: close\ndata: {told}\n\n".encode(), more=False))
                     return
                 self.act(self.session.release())
         finally:
@@ -189,10 +195,11 @@ class Stream:
     async def _empty(self, send: SendMessage) -> None:
         """Send what is there; returns when it has left, because a part without bytes waits for room and writes none."""
         while self._outbox and not self._gone:
-            texts, self._outbox = self._outbox, []
-            await send(_part("".join(texts)))
-            await send(_part(""))
-            self._size -= sum(map(len, texts))
+            events, self._outbox = self._outbox, []
+            body = b"".join(events)
+            await send(_part(body))
+            await send(_part(b""))
+            self._size -= len(body)
 
     def _say(self, text: str) -> None:
         self._house.counters.frames += 1
@@ -201,7 +208,7 @@ class Stream:
             text, self._after_welcome = self._after_welcome, ""
             self._put(self._event(text))
 
-    def _put(self, event: str) -> None:
+    def _put(self, event: bytes) -> None:
         self._outbox.append(event)
         self._size += len(event)
         self._stir.set()
@@ -215,11 +222,11 @@ class Stream:
             return
         house.hub.look(self, self.session.due(house.monotonic(), house.unix()))
 
-    def _event(self, text: str) -> str:
+    def _event(self, text: str) -> bytes:
         data = text.replace("\r", "").replace("\n", "\ndata: ")  # between tokens of JSON a line break means nothing
         if not text.startswith(('{"op":"items"', '{"op":"changed"')):
-            return f"data: {data}\n\n"
-        return f"id: {self.session.epoch}:{_moving.decode(text).revision}\ndata: {data}\n\n"
+            return f"data: {data}\n\n".encode()
+        return f"id: {self.session.epoch}:{_moving.decode(text).revision}\ndata: {data}\n\n".encode()
 
     def _end(self, close: Close) -> None:
         self._close = close
@@ -234,5 +241,5 @@ class Stream:
             self._caller.hang_up()
 
 
-def _part(text: str, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": text.encode(), "more_body": more}
+def _part(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": more}

@@ -72,8 +72,9 @@ class Streams:
         if refusal is not None:
             await self._refuse(send, headers, refusal)
             return
-        hang_up = scope.get("extensions", {}).get("ulak", {}).get("hang_up", _nothing)
-        caller = Caller(house.unix(), address, house.agent(upgrade), hang_up)
+        server = scope.get("extensions", {}).get("ulak", {})
+        hang_up, bound = server.get("hang_up", _nothing), server.get("bound", _nothing)
+        caller = Caller(house.unix(), address, house.agent(upgrade), hang_up, bound)
         try:
             refusal = await self._serve(scope["query_string"], headers, caller, receive, send)
             if refusal is not None:
@@ -226,5 +227,5 @@ def _start(status: int, headers: list[tuple[bytes, bytes]]) -> Message:
     return {"type": "http.response.start", "status": status, "headers": headers}
 
 
-def _nothing() -> None:
-    """For a server that does not let us hang up."""
+def _nothing(*_: int) -> None:
+    """For a server that does not let us hang up, or say how much may be unsent."""
