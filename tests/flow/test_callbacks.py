@@ -24,6 +24,7 @@ from ulak.core.receipt import Told
 from ulak.core.suppression import forbidding
 from ulak.flow.receipts import Applier, ApplierSettings
 from ulak.io.postgres.callbacks import Callbacks, counts, forget
+from ulak.io.postgres.consents import NEWEST, Consents
 from ulak.io.postgres.gate import SENDING
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.suppressions import Suppressions
@@ -202,6 +203,23 @@ async def test_unsubscribing_at_the_vendor_stops_marketing_or_the_category(node:
         ("al@example.com", "offers", "unsubscribed"),
         ("jo@example.com", "class:marketing", "unsubscribed"),
     ]
+
+
+async def test_what_users_choose_at_a_vendor_is_on_record_once(node: Node, applier: Applier) -> None:
+    ids = await sent(node, "offer", "jo", "al")
+    events = [
+        event("unsubscribe", ids["jo"], "e1"),
+        event("group_unsubscribe", ids["al"], "e2"),
+        event("group_resubscribe", ids["al"], "e3", NOW + DAY / 24),
+    ]
+    for _ in range(2):
+        await hear(node, applier, *events)
+    rows = [await Consents(node.pool).page(0, user, NEWEST, 10) for user in ("jo", "al")]
+    assert [[(r["category"], r["channel"], r["allowed"], r["source"]) for r in each] for each in rows] == [
+        [("class:marketing", "email", False, "vendor")],
+        [("offers", "email", True, "vendor"), ("offers", "email", False, "vendor")],
+    ]
+    assert (rows[0][0]["evidence"], rows[0][0]["at"]) == ("mail e1", NOW)
 
 
 async def forbid(node: Node, scope: str, reason: str = "manual") -> None:

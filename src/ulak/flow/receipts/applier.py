@@ -20,7 +20,7 @@ from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.receipt import Told
 from ulak.core.suppression import KEPT
 from ulak.flow.receipts.effects import Effects, Heard, effects, hear, marks_of, may_forbid, softened
-from ulak.io.postgres import callbacks, gate
+from ulak.io.postgres import callbacks, consents, gate
 from ulak.io.postgres.callbacks import Taken
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.pool import PINS, Connection, Pool
@@ -179,6 +179,7 @@ async def _write(connection: Connection, made: Effects, new: Sequence[Heard]) ->
     if not new:
         return
     await callbacks.write(connection, made.folded, made.noted, made.marks, made.counted)
+    await consents.told(connection, made.told)
     told_by = {(r.tenant, r.channel, r.address): new[-1].callback.account for r in made.reached}
     soft, lifted = softened(await callbacks.reach(connection, made.reached, KEPT), told_by)
     # A hard bounce of this very batch comes first: what holds for good does not give way.

@@ -11,15 +11,20 @@ from datetime import datetime
 import msgspec
 
 from ulak.core.content.address import normalise_email, suppression_key
+from ulak.core.model import Class
 from ulak.core.reasons import Reason
-from ulak.core.receipt import MARKS, Receipt, ReceiptKind, after, delivery_of
+from ulak.core.receipt import MARKS, Permanence, Receipt, ReceiptKind, after, delivery_of
 from ulak.core.states import Folded
-from ulak.core.suppression import ALL, SOFT, SoftPolicy, entry, is_soft, soft_until
+from ulak.core.suppression import ALL, SOFT, SoftPolicy, entry, is_soft, of_class, soft_until
 from ulak.io.postgres.callbacks import Address, Counted, Forbidden, Key, Mark, Noted, Reached, Standing, Taken
+from ulak.io.postgres.consents import Told
 
 _EMAIL = "email"
 _LISTED = "listed"
+_SOFT = "soft"
+"""A bounce that says nothing against the sender: vendors count the others (``core/score``)."""
 _STREAK = "soft bounces in a row"
+_CHOICES = {ReceiptKind.UNSUBSCRIBED: False, ReceiptKind.RESUBSCRIBED: True}
 
 
 class Heard(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +72,7 @@ class Effects:
     counted: list[Counted] = field(default_factory=list)
     forbidden: list[Forbidden] = field(default_factory=list)
     reached: list[Reached] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
 
 def effects(heard: Sequence[Heard], known: Mapping[Key, Standing]) -> Effects:
@@ -82,12 +88,22 @@ def effects(heard: Sequence[Heard], known: Mapping[Key, Standing]) -> Effects:
             made.noted.append(Noted(row.tenant, row.id, h.n, h.receipt.kind.value, _said(h.receipt), h.at))
             if h.receipt.kind in MARKS:
                 made.marks.append(Mark(row.tenant, row.notification, row.user, int(MARKS[h.receipt.kind])))
+            if h.receipt.kind in _CHOICES:
+                made.told.append(_told(h, row))
         counts[_counted(h, row)] += 1
         _of_the_address(h, row, made.reached, forbidden)
     made.folded = {key: after(known[key].folded, told) for key, told in receipts.items()}
     made.counted = [msgspec.structs.replace(each, n=n) for each, n in counts.items()]
     made.forbidden = list(forbidden.values())
     return made
+
+
+def _told(h: Heard, row: Standing) -> Told:
+    """What a user chose at the vendor, for the record of consent: of a category, or of all marketing."""
+    group = "group_" in h.receipt.reason
+    category = row.category if group else of_class(Class.MARKETING)
+    evidence = _plain(f"{h.callback.account} {h.receipt.event_id}"[:300]) or h.callback.account
+    return Told(row.tenant, row.user, category, row.channel, _CHOICES[h.receipt.kind], evidence, h.at)
 
 
 def _of_the_address(
@@ -125,6 +141,8 @@ def _address(h: Heard, row: Standing | None) -> Address | None:
 
 def _counted(h: Heard, row: Standing | None) -> Counted:
     kind = _LISTED if h.receipt.listed else h.receipt.kind.value
+    if kind == ReceiptKind.BOUNCED and h.receipt.permanence is not Permanence.PERMANENT:
+        kind = _SOFT
     at = h.at.replace(minute=0, second=0, microsecond=0)
     return Counted(h.callback.tenant, h.callback.account, row.klass if row else "", at, kind)
 
