@@ -14,14 +14,17 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 from ulak.core import failpoint
 from ulak.core.breaker import State as BreakerState
 from ulak.core.inbox import News
 from ulak.core.loaded import Loaded
 from ulak.core.model import Account, Channel
+from ulak.core.score import Alarm
 from ulak.flow.accept import Acceptor
-from ulak.flow.attempt import Breakers, Finisher, Keeper, Route, Sender, Worker
+from ulak.flow.attempt import Breakers, Finisher, Keeper, Route, Scoring, Sender, Worker
 from ulak.flow.attempt import Settings as AttemptSettings
 from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
@@ -44,6 +47,7 @@ from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.providers.registry import PROVIDERS, check
 from ulak.sandbox.credentials import CREDENTIALS, stand_in
@@ -109,6 +113,10 @@ def _linker(public_url: str, pool: Pool) -> Linker:
         raise SettingError(f"ULAK_PUBLIC_URL: {error}") from None
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Node:
     """The stages and doors of one process, from ``start`` to ``stop``."""
 
@@ -132,6 +140,8 @@ class Node:
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
         self.breakers = Breakers(time.monotonic, self._accounts)
         self.metrics.labelled("breaker", "0 closed, 1 probing, 2 open", "bulkhead", self._breaker_states)
+        self.scoring = Scoring(Scores(pool), _now)
+        self._score_gauges()
         self.keeper = Keeper(pool, self._attempt, lambda: list(self._workers.values()), self.breakers)
         self.planner = Planner(
             pool,
@@ -184,6 +194,7 @@ class Node:
             self.applier.start()
             self._match_workers()
             self.keeper.start()
+            self.scoring.start()
 
     async def stop(self) -> None:
         """End in the order of the flow, so that nothing that was taken is dropped."""
@@ -197,6 +208,7 @@ class Node:
             await self.keeper.stop()
             await asyncio.gather(*(w.stop(self.settings.drain_seconds) for w in self._workers.values()))
             await self.finisher.stop()
+            await self.scoring.stop()
         await self._files.aclose()
         try:
             await nodes.stop(self.pool, self.boot)
@@ -244,6 +256,7 @@ class Node:
             try:
                 await forget_keys(self.pool)
                 await callbacks.forget(self.pool)
+                await Scores(self.pool).forget()
             except EXPECTED as error:
                 log.warning("forgetting old records failed: %s", type(error).__name__)
             await asyncio.sleep(_FORGET)
@@ -277,6 +290,12 @@ class Node:
         loaded = self.catalogs.current.get(tenant)
         return () if loaded is None else loaded.catalog.accounts_for(channel)
 
+    def _score_gauges(self) -> None:
+        for alarm in Alarm:
+            read = partial(self.scoring.rates, alarm)
+            self.metrics.labelled(f"account_{alarm}", f"share of {alarm} of what it sent", "account", read)
+        self.metrics.labelled("account_paused", "1 while its marketing is paused", "account", self.scoring.pauses)
+
     def _breaker_states(self) -> dict[str, float]:
         return {name: list(BreakerState).index(state) for name, (state, _) in self.breakers.states().items()}
 
@@ -294,6 +313,7 @@ class Node:
             files=self._files,
             permits=self.breakers,
             lineup=self.breakers,
+            sent=self.scoring.sent,
             linker=self.linker,
         )
 

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     ACCOUNT_UNUSABLE = "account_unusable"
     RECIPIENT_BUSY = "recipient_busy"
     REDRIVEN = "redriven"
+    ACCOUNT_PAUSED = "account_paused"
 
 
 SENTENCES: Mapping[Reason, str] = {
@@ -77,4 +78,5 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.ACCOUNT_UNUSABLE: "The account can't send now: credentials, quota or suspension.",
     Reason.RECIPIENT_BUSY: "The address takes nothing for now, such as a full mailbox.",
     Reason.REDRIVEN: "Somebody asked for it to be tried again.",
+    Reason.ACCOUNT_PAUSED: "Too much of what its account sent came back; its marketing waits for a resume.",
 }

@@ -9,6 +9,7 @@ from ulak.flow.attempt.breakers import Breakers
 from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.keeper import Keeper
 from ulak.flow.attempt.model import Lineup, OpenPermits, Permits, Route, Sender, Settings
+from ulak.flow.attempt.scoring import Scoring
 from ulak.flow.attempt.worker import Worker
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "OpenPermits",
     "Permits",
     "Route",
+    "Scoring",
     "Sender",
     "Settings",
     "Worker",

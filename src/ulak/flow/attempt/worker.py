@@ -22,7 +22,7 @@ from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
 from ulak.flow.attempt.model import Alone, Call, Clock, Lease, Lineup, OpenPermits, Permits, Route, Settings
 from ulak.flow.attempt.results import MAY_MOVE, Answer, Results
 from ulak.io.links import Linker
-from ulak.io.postgres.attempting import Line, Result, Started, begin, claim
+from ulak.io.postgres.attempting import Line, Result, Started, begin, claim, put_off
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
 from ulak.io.postgres.pool import PINS, Pool
@@ -30,12 +30,25 @@ from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
 
+PAUSED = "paused"
+"""The last check's word for what its account does not send for now."""
+
+_PAUSE = 300.0
+
 Called = Callable[[str, dict[str, int], float], None]
 """Told of each call: bulkhead, how often it meant what, seconds."""
 
 
 def _silent(bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
     del bulkhead, kinds, seconds
+
+
+Sent = Callable[[Account, Sequence[Message], Sequence[Outcome]], None]
+"""Told of each call: by whom, what, and what each message of it meant."""
+
+
+def _uncounted(account: Account, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
+    del account, messages, outcomes
 
 
 class Solo:
@@ -73,6 +86,7 @@ class Tools:
     solo: Solo = field(default_factory=Solo)
     files: Files = field(default_factory=NoFiles)
     lineup: Lineup = field(default_factory=Alone)
+    sent: Sent = _uncounted
     linker: Linker | None = None
 
 
@@ -186,11 +200,19 @@ class Worker:
         async with tools.pool.transaction(SENDING, PINS) as connection:
             rows = await claim(connection, line, free, tools.boot, tools.settings.lease, tools.clock())
             if rows:
-                started, _ = await begin(connection, rows, account.name, account.reconcile_after)
+                started, stopped = await begin(connection, rows, account.name, account.reconcile_after)
+                paused = {(each["delivery"], each["n"]) for each in stopped if each["verdict"] == PAUSED}
+                waits = [(row, self._while_paused()) for row in rows if (row["delivery"], row["n"]) in paused]
+                if waits:
+                    await put_off(connection, line, waits)
         if not started:
             return len(rows), None
         tools.failpoints.hit("attempt.after_begin")
         return len(rows), Call(Lease(started[0].token, len(started), until), line.lane, started)
+
+    def _while_paused(self) -> float:
+        """Seconds until marketing is tried again: not all of it at once, for there may be much."""
+        return _PAUSE * (1 + self._tools.jitter())
 
     def _spawn(self, call: Call) -> None:
         """Start the calls of a batch, as many rows in each as the vendor takes."""
@@ -271,6 +293,7 @@ class Worker:
         reply = await self.route.sender.send(request, account.timeout)
         outcomes = list(self.route.provider.read(reply, batch, account, now))
         self._tools.lineup.told(account, outcomes, began)
+        self._tools.sent(account, batch, outcomes)
         return outcomes
 
     def _time_left(self, call: Call) -> float:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from ulak.core.plan import BUCKETS
-from ulak.io.postgres.columns import Columns, coded, thinned
+from ulak.io.postgres.columns import Columns, coded, thinned, turned
 from ulak.io.postgres.pool import Connection, Row
 from ulak.io.postgres.queries import load
 
@@ -221,6 +221,12 @@ async def begin(
     claimed = {(r["delivery"], r["n"]): r for r in rows}
     stopped = [j for j in judged if j["verdict"] is not None]
     return [_started(token, claimed[j["delivery"], j["n"]], j) for j in allowed], stopped
+
+
+async def put_off(connection: Connection, line: Line, rows: Sequence[tuple[Row, float]]) -> None:
+    """Put claimed rows of a line back as timers, each with its seconds to wait; the number of the try stays."""
+    own = [(r["tenant"], r["delivery"], r["n"], r["bucket"], r["crashes"], delay) for r, delay in rows]
+    await connection.execute(_sql.put_off, *turned(own, 6), line.bulkhead, line.lane)
 
 
 async def _own(connection: Connection, token: int, rows: Sequence[Row]) -> list[Row]:

@@ -57,6 +57,7 @@ WITH held AS (
                         WHEN m.mask & d.unless & 8 <> 0 THEN 'skipped:clicked' ELSE 'skipped:delivered' END
                WHEN NOT coalesce(p.allowed, true) THEN 'skipped:opted_out'
                WHEN s.reason IS NOT NULL THEN 'suppressed:' || s.reason
+               WHEN x.account IS NOT NULL THEN 'paused'
            END AS verdict
     FROM asked q
     JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
@@ -80,6 +81,7 @@ WITH held AS (
         ORDER BY CASE s.scope WHEN 'all' THEN 1 WHEN 'not:critical' THEN 2 WHEN 'class:' || d.class THEN 3 ELSE 4 END
         LIMIT 1
     ) AS s ON true
+    LEFT JOIN account_pauses x ON x.account = $6::text AND x.resumed_at IS NULL AND d.class = 'marketing'
 ), started AS (
     INSERT INTO attempts (tenant, delivery, n, token, account, reconcile_at)
     SELECT tenant, delivery, n, $1, $6::text, now() + $7::float8 * interval '1 second' FROM judged WHERE verdict IS NULL
@@ -88,12 +90,24 @@ WITH held AS (
 ), stopped AS (
     UPDATE deliveries d
     SET state = split_part(j.verdict, ':', 1), reason = split_part(j.verdict, ':', 2), settled_at = now()
-    FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict <> 'stale' AND d.tenant = j.tenant AND d.id = j.delivery
+    FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict NOT IN ('stale', 'paused') AND d.tenant = j.tenant AND d.id = j.delivery
 )
 SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
        j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, j.before, j.refused, now() AS now, j.verdict,
        (SELECT count(*) FROM started) AS started
 FROM judged j;
+
+-- name: put_off
+-- Claimed rows whose account sends nothing of their class for now: the same try, later.
+WITH q AS (
+    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::smallint[], $5::smallint[], $6::float8[])
+         AS q (tenant, delivery, n, bucket, crashes, delay)
+), told AS (
+    UPDATE deliveries d SET reason = 'account_paused' FROM q
+    WHERE d.tenant = q.tenant AND d.id = q.delivery AND d.state <> 'unknown'
+)
+INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n, crashes)
+SELECT $7::text, now() + delay * interval '1 second', $8::smallint, bucket, tenant, delivery, n, crashes FROM q;
 
 -- name: begun
 -- Which of these attempts are this lease's own: asked only when another transaction inserted some meanwhile.
