@@ -66,7 +66,8 @@ class Peer:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            writer.transport.abort()
+            if not writer.transport.is_closing():  # one that is closed has no loop to abort it
+                writer.transport.abort()
 
     def url(self, host: str | None = None, path: str = "/") -> str:
         return f"http://{host or self.host}:{self.port}{path}"
