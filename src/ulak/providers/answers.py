@@ -19,7 +19,7 @@ from datetime import datetime
 import msgspec
 
 from ulak.core.outcome import Blame, Kind, Outcome, outcome
-from ulak.providers.contract import HttpReply, Lost, Phase, Reply, Row
+from ulak.providers.contract import HttpReply, Lost, Phase, Refused, Reply, Row
 
 OTHERS = "others"
 """``with others`` fits any name: the vendor's own word for something that no row above knows."""
@@ -119,7 +119,14 @@ class Table:
             row = next(row for row in self.rows if row.fits_loss(reply))
             return outcome(row.kind, row.reason.format(lost=_plain(reply.reason)), detail=redact(reply.detail))
         row = self.rows[-1]
-        return outcome(row.kind, row.reason, detail=type(reply).__name__)
+        detail = _refusal(reply) if isinstance(reply, Refused) else type(reply).__name__
+        return outcome(row.kind, row.reason, detail=redact(detail))
+
+
+def _refusal(reply: Refused) -> str:
+    """Why the guard did not dial and, where an operator may allow it, by which setting."""
+    said = f"the egress guard refused the {reply.reason}: {reply.detail}"
+    return f"{said}; if it is meant, name its network in ULAK_ALLOW_NETWORKS" if reply.reason == "address" else said
 
 
 def _shared(vendor: str) -> tuple[Rule, ...]:

@@ -69,6 +69,16 @@ def test_no_answer(vendor: str, reply: Reply, kind: str, reason: str) -> None:
     assert (outcome.kind, outcome.reason) == (kind, f"{vendor}_{reason}")
 
 
+@pytest.mark.parametrize("vendor", VENDORS)
+def test_a_call_that_the_guard_refused_says_why_and_what_allows_it(vendor: str) -> None:
+    (dialled,) = read(vendor, Refused("address", "loopback"))
+    assert "loopback" in dialled.detail
+    assert "ULAK_ALLOW_NETWORKS" in dialled.detail
+    (never,) = read(vendor, Refused("url", "no host"))
+    assert "url: no host" in never.detail
+    assert "ULAK_ALLOW_NETWORKS" not in never.detail
+
+
 def test_each_result_of_a_batch_stands_for_its_message() -> None:
     results = [{"ErrorCode": 0, "MessageID": "a"}, {"ErrorCode": 406}, {"ErrorCode": 300}, {"ErrorCode": 0}]
     outcomes = read("postmark", HttpReply(200, {}, json.dumps(results).encode()), 4)
