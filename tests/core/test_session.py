@@ -93,7 +93,9 @@ def test_news_that_follow_are_told_without_a_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"revision": 3}, {"revision": 1}, {"item": None}, {"epoch": "2-a"}, {"epoch": ""}], ids=str
+    "change",
+    [{"revision": 3}, {"revision": 1}, {"item": None}, {"unread": -1}, {"epoch": "2-a"}, {"epoch": ""}],
+    ids=str,
 )
 def test_news_that_do_not_follow_are_not_told(change: dict[str, Any]) -> None:
     session, _ = opened(page(item(1)))

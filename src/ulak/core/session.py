@@ -273,6 +273,7 @@ class Session:
             or self._fetching
             or self._held_since is not None
             or news.item is None
+            or news.unread < 0
             or news.epoch != self.epoch
         ):
             return False

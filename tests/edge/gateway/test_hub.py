@@ -14,6 +14,7 @@ import pytest
 from tests.support import eventually
 from ulak.core.connections import Described
 from ulak.core.inbox import News, Op, Page
+from ulak.core.revocation import Revocation
 from ulak.core.session import Session
 from ulak.core.session_actions import Acked, Action, Fetch
 from ulak.core.session_commands import Ack as AckCommand
@@ -320,3 +321,73 @@ async def test_a_sweep_closes_what_is_over() -> None:
         ann.session.hold(time.monotonic() - 31)
         hub.look(ann, time.monotonic())
         await eventually(lambda: ann.closed)
+
+
+class Broken(One):
+    """A member that fails whatever it is asked for, as a fault of ours would make it."""
+
+    broken = False
+
+    def _fail(self) -> None:
+        if self.broken:
+            raise RuntimeError("a fault of ours")
+
+    def act(self, actions: Iterable[Action]) -> None:
+        self._fail()
+        super().act(actions)
+
+    def tell(self, frame: Encoded) -> None:
+        self._fail()
+
+    def ephemeral(self, frame: Encoded) -> None:
+        self._fail()
+
+    def tick(self, now: float, unix: float) -> float:
+        self._fail()
+        return 0.0
+
+
+@pytest.mark.parametrize("when", ["live", "read", "publish", "broadcast", "revoke", "compare", "sweep", "ack", "fail"])
+async def test_a_fault_of_ours_in_one_connection_never_disturbs_another(when: str) -> None:
+    database = Database()
+    async with running(database) as hub:
+        bad = Broken(hub, "ann")
+        good = One(hub, "ann")
+        await eventually(lambda: bad.session.open and good.session.open)
+        hub.subscribe(bad, ["t"])
+        hub.subscribe(good, ["t"])
+        bad.broken = True
+        answers = good.answers
+        if when == "live":
+            hub.hint([News(0, "ann", 1, "{}", 1, 1, "1-a")])
+            assert len(good.told) == 1
+        elif when == "read":
+            database.tops[0, "ann"] = 1
+            hub.hint([News(0, "ann", 1)])
+            await eventually(lambda: good.session.sent == 1)
+        elif when in ("publish", "broadcast"):
+            assert (hub.publish(0, "t", "{}") if when == "publish" else hub.broadcast(0, "{}")) == 2
+            assert len(good.told) == 1
+        elif when == "revoke":
+            hub.revoke([Revocation(1, 0, "ann", None, 1e9, 1e12)])
+            assert good.closed is not None
+        elif when == "compare":
+            database.era = "2-a"
+            await hub.compare()
+            await eventually(lambda: good.closed is not None)
+        elif when == "sweep":
+            hub.look(bad, 1.0)
+            hub.look(good, 1.0)
+            hub.sweep()
+            assert good.slot
+        elif when == "ack":
+            for member in (bad, good):
+                hub.ack(member, Acked(0, 1, active=True, command=AckCommand(7, 1)))
+            await eventually(lambda: good.answers > answers)
+        else:
+            database.error = asyncpg.DataError("of the query")
+            database.tops[0, "ann"] = 1
+            hub.hint([News(0, "ann", 1)])
+            await eventually(lambda: good.closed is not None)
+        await eventually(lambda: list(hub.members_of((0, "ann"))) == [good])
+        assert hub.publish(0, "t", "{}") == 1

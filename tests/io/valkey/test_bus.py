@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -201,6 +202,42 @@ async def test_what_a_newer_release_says_is_counted_and_harms_nothing(valkey_ser
         await eventually(lambda: one.bus.gauges()["bus_ignored"] == 6)
         one.bus.news([News(0, "ann", 1)])
         await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
+
+
+async def test_what_can_not_be_taken_in_stops_nothing(
+    valkey_server: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two):
+        await two.hold("ann")
+        hint, failed = two.hub.hint, asyncio.Event()
+
+        def fails(news: Sequence[News]) -> None:
+            monkeypatch.setattr(two.hub, "hint", hint)
+            failed.set()
+            raise ValueError("not as expected")
+
+        monkeypatch.setattr(two.hub, "hint", fails)
+        one.bus.news([News(0, "ann", 1)])
+        await asyncio.wait_for(failed.wait(), 5.0)
+        one.bus.news([News(0, "ann", 2)])
+        await eventually(lambda: two.hub.news == [News(0, "ann", 2)])
+
+
+async def test_entries_of_a_wrong_shape_stand_in_nobodys_way(valkey_server: RunningValkey) -> None:
+    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
+        await two.hold("ann")
+        await valkey.set("ulak:u:0:bob", "forged")
+        await valkey.set("ulak:lease:x", "1")
+        await valkey.lpush("ulak:lease:77", "forged")
+        await valkey.hset("ulak:u:0:ann", mapping={"x": "", "77": "", "-1": ""})
+        one.bus.news([News(0, "bob", 1), News(0, "ann", 1)])
+        await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
+        assert await valkey.hkeys("ulak:u:0:ann") == [b"2"]
+        await two.hold("bob")
+        one.bus.news([News(0, "bob", 2)])
+        await eventually(lambda: two.hub.news[1:] == [News(0, "bob", 2)])
+        assert one.bus.up
+        assert two.bus.up
 
 
 async def test_many_places_are_entered_in_bounded_commands(valkey_server: RunningValkey) -> None:

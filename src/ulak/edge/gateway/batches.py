@@ -8,23 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 
-from ulak.core.session_actions import Acked
+from ulak.core.session_actions import Acked, Action
 from ulak.edge.gateway.model import Member, Owner, Pace, Store
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.inbox import Ack
 
 log = logging.getLogger(__name__)
 
+Safely = Callable[[Member, Callable[[], Iterable[Action]]], None]
+
 
 class Batches:
-    """What members want from the store. ``here`` says whether one is still connected."""
+    """What members want from the store.
 
-    def __init__(self, store: Store, pace: Pace, here: Callable[[Member], bool]) -> None:
+    ``here`` says whether one is still connected, ``safely`` lets one carry out what its session says.
+    """
+
+    def __init__(self, store: Store, pace: Pace, here: Callable[[Member], bool], safely: Safely) -> None:
         self._store = store
         self._pace = pace
         self._here = here
+        self._safely = safely
         self._wanted: dict[Member, int] = {}
         self._acks: list[tuple[Member, Acked]] = []
         self._asked = asyncio.Event()
@@ -93,13 +100,13 @@ class Batches:
         self.reads += len(asked)
         for member, _ in batch:
             if self._here(member):
-                member.act(member.session.page(pages[member.owner]))
+                self._safely(member, partial(member.session.page, pages[member.owner]))
 
     async def _read_alone(self, batch: Sequence[tuple[Member, int]], error: BaseException) -> None:
         """One of them makes the read fail: only that one is sent away."""
         if len(batch) == 1:
             log.error("an inbox can not be read: %s", type(error).__name__)
-            batch[0][0].act(batch[0][0].session.fail())
+            self._safely(batch[0][0], batch[0][0].session.fail)
             return
         for entry in batch:
             try:
@@ -121,7 +128,7 @@ class Batches:
             log.exception("%d acks can not be written", len(acks))
             return
         for member, acked in acks:
-            member.act(member.session.answered(acked.command))
+            self._safely(member, partial(member.session.answered, acked.command))
 
 
 def _row(member: Member, acked: Acked) -> Ack:

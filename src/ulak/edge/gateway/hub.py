@@ -14,10 +14,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 
 from ulak.core.inbox import News
 from ulak.core.revocation import Revocation, ends
-from ulak.core.session_actions import Acked
+from ulak.core.session_actions import Acked, Action
 from ulak.core.session_texts import live_texts
 from ulak.core.websocket import Encoded
 from ulak.edge.gateway.batches import Batches
@@ -48,7 +49,7 @@ class Hub:
         self._topics: dict[Owner, set[Member]] = {}
         self._places: Places | None = None
         self._waiters: dict[Owner, dict[asyncio.Future[None], int]] = {}
-        self._batches = Batches(store, self._pace, self._here)
+        self._batches = Batches(store, self._pace, self._here, self._safely)
         self._wheel: Wheel[Member] = Wheel()
         self._count = 0
         self.live = 0
@@ -149,31 +150,34 @@ class Hub:
             owner = (each.tenant, each.user)
             frame: Encoded | None = None
             for member in self._members.get(owner, ()):
-                if member.session.live(each):
-                    if frame is None:
-                        frame = Encoded(*live_texts(each))
-                    self.live += 1
-                    member.tell(frame)
-                else:
-                    member.act(member.session.hinted(each.revision))
+                try:
+                    if member.session.live(each):
+                        if frame is None:
+                            frame = Encoded(*live_texts(each))
+                        self.live += 1
+                        member.tell(frame)
+                    else:
+                        member.act(member.session.hinted(each.revision))
+                except Exception as error:  # noqa: BLE001  # told there
+                    self._broke(member, error)
             if owner in self._waiters:
                 self._wake(owner, each.revision)
 
     def publish(self, tenant: int, topic: str, text: str) -> int:
         """Send a message to this node's listeners of the topic; how many there are."""
         listeners = tuple(self._topics.get((tenant, topic), ()))
-        return _ephemeral(listeners, text)
+        return self._ephemeral(listeners, text)
 
     def broadcast(self, tenant: int, text: str) -> int:
         """Send a notice to all of the tenant who are connected to this node; how many there are."""
-        return _ephemeral([m for owner, each in self._members.items() if owner[0] == tenant for m in each], text)
+        return self._ephemeral([m for owner, each in self._members.items() if owner[0] == tenant for m in each], text)
 
     def revoke(self, entries: Iterable[Revocation]) -> None:
         """Close the connections whose tokens were taken back."""
         for entry in entries:
             for member in self._members.get((entry.tenant, entry.user), ()):
                 if ends(entry, member.claims):
-                    member.close("revoked")
+                    self._safely(member, partial(member.session.end, "revoked"))
 
     def bus(self, up: bool) -> None:  # noqa: FBT001  # the one thing that it says
         """News of other nodes arrive from now on, or no longer: some may have been lost meanwhile."""
@@ -210,6 +214,31 @@ class Hub:
             if revision > since and not waiter.done():
                 waiter.set_result(None)
 
+    def _ephemeral(self, members: Collection[Member], text: str) -> int:
+        frame = Encoded(text)
+        for member in members:
+            try:
+                member.ephemeral(frame)
+            except Exception as error:  # noqa: BLE001  # told there
+                self._broke(member, error)
+        return len(members)
+
+    def _safely(self, member: Member, says: Callable[[], Iterable[Action]]) -> None:
+        """Let the member carry out what its session says."""
+        try:
+            member.act(says())
+        except Exception as error:  # noqa: BLE001  # told there
+            self._broke(member, error)
+
+    def _broke(self, member: Member, error: Exception) -> None:
+        """A fault of ours concerns this member alone: it is sent away, and the others never notice."""
+        log.error("a connection ends by a fault of ours", exc_info=error)
+        try:
+            member.close("internal")
+        except Exception:
+            log.exception("nor can it be closed")
+        self.leave(member)
+
     def _here(self, member: Member) -> bool:
         return member in self._members.get(member.owner, ())
 
@@ -231,7 +260,7 @@ class Hub:
         epoch = await self._store.epoch()
         for member in self.members():
             if member.session.open and member.session.epoch != epoch:
-                member.act(member.session.recheck())
+                self._safely(member, member.session.recheck)
         known = self._known()
         for start in range(0, len(known), 1_000):
             moved = await self._store.moved(known[start : start + 1_000])
@@ -239,13 +268,16 @@ class Hub:
             for tenant, user, revision in moved:
                 for member in self._members.get((tenant, user), ()):
                     if revision < member.session.sent:
-                        member.act(member.session.recheck())
+                        self._safely(member, member.session.recheck)
 
     def sweep(self) -> None:
         """Let those see the time whom it concerns now."""
         now, unix = self._monotonic(), self._unix()
         for member in self._wheel.due(now):
-            self._wheel.put(member, member.tick(now, unix))
+            try:
+                self._wheel.put(member, member.tick(now, unix))
+            except Exception as error:  # noqa: BLE001  # told there
+                self._broke(member, error)
 
     def _known(self) -> list[Pair]:
         lowest: dict[Owner, int] = {}
@@ -278,13 +310,6 @@ class Hub:
             late, last = self._monotonic() - last > self._pace.sweep + _LATE, self._monotonic()
             if not late:
                 self.sweep()
-
-
-def _ephemeral(members: Collection[Member], text: str) -> int:
-    frame = Encoded(text)
-    for member in members:
-        member.ephemeral(frame)
-    return len(members)
 
 
 __all__ = ["Hub", "Member", "Owner", "Pace", "Pair", "Places", "Store"]

@@ -260,13 +260,19 @@ class ValkeyBus:
                 data = await self._next(ears)
                 if data is not None:
                     self._counts["heard"] += 1
-                    self._take(wire.decode(data))
+                    self._understand(wire.decode(data))
 
     async def _next(self, ears: PubSub) -> bytes | None:
         """The next message; raises ``TimeoutError`` when the own beat has not been heard for long."""
         async with asyncio.timeout_at(self._beat_at + self._pace.deaf):
             message = await ears.get_message(ignore_subscribe_messages=True, timeout=None)
         return None if message is None else bytes(message["data"])
+
+    def _understand(self, message: Message | None) -> None:
+        try:
+            self._take(message)
+        except Exception:  # the next message may be a better one
+            log.exception("what another node said could not be taken in")
 
     def _take(self, message: Message | None) -> None:
         if message is None:

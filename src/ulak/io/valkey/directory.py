@@ -27,9 +27,12 @@ _CHUNK = 1_000
 _MOST_CHANGES = 100_000
 _LEASE = "ulak:lease:"
 
-# KEYS places, ARGV boot and seconds: this node holds them.
+# KEYS places, ARGV boot and seconds: this node holds them. What is no hash is not ours, and would stand in the way of
+# everything else for ever.
 _HOLD = """
 for _, place in ipairs(KEYS) do
+    local kind = redis.call('TYPE', place).ok
+    if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', place) end
     redis.call('HSET', place, ARGV[1], '')
     redis.call('EXPIRE', place, ARGV[2])
 end
@@ -37,20 +40,23 @@ end
 
 # KEYS places, ARGV boot: it holds them no more.
 _DROP = """
-for _, place in ipairs(KEYS) do redis.call('HDEL', place, ARGV[1]) end
+for _, place in ipairs(KEYS) do redis.pcall('HDEL', place, ARGV[1]) end
 """
 
 # KEYS places, ARGV the prefix of leases and boots that live: the boots that hold each place, and those of the
-# living that have not entered all their places.
+# living that have not entered all their places. What is no hash, or names no boot, holds nothing.
 _FIND = """
 local lease, found, unsure = {}, {}, {}
 local function leased(boot)
-    if lease[boot] == nil then lease[boot] = redis.call('GET', ARGV[1] .. boot) or '' end
+    if lease[boot] == nil then
+        local found = string.match(boot, '^%d+$') and redis.pcall('GET', ARGV[1] .. boot)
+        lease[boot] = type(found) == 'string' and found or ''
+    end
     return lease[boot]
 end
 for i, place in ipairs(KEYS) do
     local here = {}
-    for _, boot in ipairs(redis.call('HKEYS', place)) do
+    for _, boot in ipairs(redis.pcall('HKEYS', place)) do
         if leased(boot) == '' then redis.call('HDEL', place, boot) else here[#here + 1] = boot end
     end
     found[i] = here
