@@ -53,6 +53,7 @@ from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.revocations import Revocations
+from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
@@ -134,6 +135,7 @@ class Doors:
             consents=Consents(pool),
             topics=Topics(pool),
             suppressions=Suppressions(pool),
+            scores=Scores(pool),
             inbox=inboxes,
             bus=self.bus,
             keys=keys,
@@ -144,6 +146,7 @@ class Doors:
             entropy=os.urandom,
             metrics=node.metrics.text,
             ready=self._ready,
+            breakers=node.breakers.states,
             origins=origins,
         )
 

@@ -22,6 +22,7 @@ from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.revocations import Revocations
+from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
@@ -57,6 +58,7 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             consents=Consents(database),
             topics=Topics(database),
             suppressions=Suppressions(database),
+            scores=Scores(database),
             keys=store,
             tokens=tokens(database, store),
             inbox=InboxDouble(),

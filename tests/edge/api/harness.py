@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from ulak.core.apikey import ENTROPY, Scope, key_hash, make_key
+from ulak.core.breaker import State
 from ulak.core.connections import Answers, Question
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
@@ -240,6 +241,7 @@ def deps(**changes: Any) -> ApiDeps:
         consents=untouched,
         topics=untouched,
         suppressions=untouched,
+        scores=untouched,
         inbox=InboxDouble(),
         bus=BusDouble(),
         keys=cast(Any, keys()),
@@ -250,6 +252,7 @@ def deps(**changes: Any) -> ApiDeps:
         entropy=bytes,
         metrics=lambda: b"ulak_up 1\n",
         ready=_ready,
+        breakers=lambda: {"email/mail": (State.OPEN, 4.0)},
         limits=Limits(body_deadline=0.05),
     )
     return replace(base, **changes)

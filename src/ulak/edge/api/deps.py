@@ -6,12 +6,13 @@ where another part of the house answers; stores are named by their class.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from ulak.core.breaker import State
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.flow.accept import AcceptRequest, Result
@@ -21,6 +22,7 @@ from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.reads import Reads
+from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
 from ulak.io.postgres.users import Users
@@ -74,7 +76,8 @@ class ApiDeps:
 
     ``clock`` gives the time in UTC, ``monotonic`` seconds, ``entropy`` random bytes; ``loaded`` the
     project in force for a tenant; ``metrics`` the text of ``/metrics``; ``ready`` None, or why this node
-    can't take requests; ``origins`` the browser origins that may call ``/v1/me``.
+    can't take requests; ``breakers`` the lines that it works off, with their breakers' states; ``origins`` the browser
+    origins that may call ``/v1/me``.
     """
 
     accept: Accepting
@@ -84,6 +87,7 @@ class ApiDeps:
     consents: Consents
     topics: Topics
     suppressions: Suppressions
+    scores: Scores
     inbox: InboxStore
     bus: Bus
     keys: Keys
@@ -94,5 +98,6 @@ class ApiDeps:
     entropy: Callable[[int], bytes]
     metrics: Callable[[], bytes]
     ready: Callable[[], Awaitable[str | None]]
+    breakers: Callable[[], Mapping[str, tuple[State, float]]]
     limits: Limits = field(default_factory=Limits)
     origins: frozenset[str] = frozenset()

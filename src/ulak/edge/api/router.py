@@ -143,6 +143,11 @@ PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str, Mapping[str, Any]]] = 
         "your id of the user",
         {"type": "string", "minLength": 1, "maxLength": values.MAX_ID},
     ),
+    "account": (
+        _value("account", values.identifier),
+        "name of an account",
+        {"type": "string", "minLength": 1, "maxLength": values.MAX_ID},
+    ),
     "topic": (
         _value("topic", values.identifier),
         "name of the topic",

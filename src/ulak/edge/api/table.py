@@ -21,6 +21,7 @@ from ulak.edge.api import (
     meta,
     notifications,
     paging,
+    providers,
     suppressions,
     topics,
     users,
@@ -282,7 +283,7 @@ def _connections() -> Sequence[Route]:
 
 
 def _operations() -> Sequence[Route]:
-    read = Scope.CATALOG_READ
+    read, several = Scope.CATALOG_READ, "/v1/providers"
     return (
         Route("GET", "/v1/types", catalog.types, "catalog", "List types", {200: wire.TypePage}, read),
         Route("GET", "/v1/templates", catalog.templates, "catalog", "List templates", {200: wire.TemplatePage}, read),
@@ -295,6 +296,16 @@ def _operations() -> Sequence[Route]:
             {200: wire.PreviewAnswer},
             read,
             body=catalog.PreviewBody,
+        ),
+        Route("GET", several, providers.listed, "providers", "List accounts", {200: wire.ProviderList}, read),
+        Route(
+            "POST",
+            several + "/{account}/resume",
+            providers.resume,
+            "providers",
+            "Resume an account's marketing",
+            {200: wire.ProviderAnswer},
+            Scope.OPERATE,
         ),
         Route(
             "GET",

@@ -100,6 +100,59 @@ class OutcomeAnswer(Struct):
     at: datetime
 
 
+class BreakerAnswer(Struct):
+    """Whether the node that answers sends by an account: ``closed``, ``probing`` or ``open``.
+
+    ``rests`` is for how many seconds nothing is sent.
+    """
+
+    state: str
+    rests: float
+
+
+class ScoreAnswer(Struct):
+    """What came of an account's last 10,000 messages or 7 days; rates and levels of ``bounces`` and ``complaints``.
+
+    A level is ``ok``, ``warn`` or ``pause``, and always ``ok`` below 200 messages.
+    """
+
+    since: datetime
+    sent: int
+    accepted: int
+    deferred: int
+    bounced: int
+    complained: int
+    rates: dict[str, float]
+    levels: dict[str, str]
+
+
+class PauseAnswer(Struct):
+    """Why an account sends no marketing."""
+
+    reason: str
+    evidence: str
+    since: datetime
+
+
+class ProviderAnswer(Struct):
+    """One account. ``breaker`` is null where the node that answers does not send by it."""
+
+    account: str
+    channel: str
+    provider: str
+    priority: int
+    weight: float
+    breaker: BreakerAnswer | None
+    score: ScoreAnswer | None
+    paused: PauseAnswer | None
+
+
+class ProviderList(Struct):
+    """The accounts of the project in force."""
+
+    items: Sequence[ProviderAnswer]
+
+
 class AttemptAnswer(Struct):
     """One call of a provider; ``outcome`` is null while its answer is awaited."""
 
