@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from ulak.core import health
 from ulak.core.health import Finding, Holder, Level, NodeSeen, Queue, Schema, Server, Table, Waiting
+from ulak.core.score import Score
 
 GOOD = Server(
     version=180000,
@@ -168,3 +170,18 @@ def test_what_was_given_up_is_told() -> None:
     assert _bad(health.queue(replace(QUIET, callbacks_late=61.0), set())) == ["callbacks"]
     aside = list(health.queue(replace(QUIET, dead_callbacks={"unknown_event": 2}), set()))
     assert any("2 unknown_event" in finding.said for finding in aside)
+
+
+def test_scores_near_and_past_a_vendors_bounds_are_told() -> None:
+    since = datetime(2026, 11, 1, tzinfo=UTC)
+    known = {
+        "bad": Score(since, sent=1_000, bounced=150),
+        "good": Score(since, sent=1_000, bounced=10),
+        "near": Score(since, sent=1_000, complained=2),
+    }
+    found = list(health.scores(known, {"bad": "150 of 1000"}))
+    assert [(f.level, f.said) for f in found] == [
+        (Level.TROUBLE, "Account bad sends no marketing: 150 of 1000."),
+        (Level.NOTE, "Account near: 0.20% complaints of 1,000 sent."),
+    ]
+    assert "/v1/providers/bad/resume" in found[0].todo

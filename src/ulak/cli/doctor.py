@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -28,6 +29,7 @@ from ulak.io.postgres import health as facts
 from ulak.io.postgres.catalogs import Catalogs
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.scores import Scores
 from ulak.settings import SettingError, Settings
 
 _MARK = {Level.OK: "ok     ", Level.NOTE: "note   ", Level.TROUBLE: "TROUBLE"}
@@ -147,7 +149,7 @@ async def _look(url: str, wanted: Settings) -> list[Finding]:
             found.append(Finding("accounts", Level.TROUBLE, f"What was applied can't be read any more: {error}"))
         found += _accounts(list(catalogs.current.values()), wanted)
         served = {_INBOX} | {a.bulkhead for c in catalogs.current.values() for a in c.accounts.values()}
-        return found + await _work(pool, served)
+        return found + await _scores(pool) + await _work(pool, served)
     finally:
         pool.terminate()
 
@@ -158,6 +160,12 @@ async def _server(pool: Pool) -> list[Finding]:
         found = list(health.server(server))
         found += health.old_rows(await facts.read_holders(connection), server.hidden)
         return found + list(health.tables(await facts.read_tables(connection)))
+
+
+async def _scores(pool: Pool) -> list[Finding]:
+    standing = await Scores(pool).standing(datetime.now(UTC))
+    held = {name: pause for name in standing.pauses if (pause := standing.paused(name)) is not None}
+    return list(health.scores(standing.scores, {name: pause.evidence for name, pause in held.items()}))
 
 
 async def _work(pool: Pool, served: set[str]) -> list[Finding]:

@@ -10,6 +10,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ulak.core.score import Level as ScoreLevel
+from ulak.core.score import Score
+
 OLDEST_VERSION = 150000
 _MINUTE = 60.0
 
@@ -332,3 +335,19 @@ def _span(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def scores(known: Mapping[str, Score], paused: Mapping[str, str]) -> Iterator[Finding]:
+    """Judge what came back of what accounts sent; ``paused`` says why an account's marketing was stopped."""
+    for account, evidence in sorted(paused.items()):
+        said = f"Account {account} sends no marketing: {evidence}."
+        todo = f"Find out whose addresses those are, then POST /v1/providers/{account}/resume."
+        yield _finding("scores", Level.TROUBLE, said, todo)
+    for account, score in sorted(known.items()):
+        for alarm, level in score.levels.items():
+            if level is ScoreLevel.OK or account in paused:
+                continue
+            said = f"Account {account}: {score.rates[alarm]:.2%} {alarm} of {score.sent:,} sent."
+            yield _finding(
+                "scores", Level.NOTE, said, "Vendors suspend senders for that: find out where it comes from."
+            )
