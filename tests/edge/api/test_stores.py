@@ -372,6 +372,65 @@ async def test_suppressions(served: Api) -> None:
     assert (await call(served, "DELETE", one)).status == 204
 
 
+CSV = {"content-type": "text/csv"}
+
+
+async def test_a_file_of_suppressions_comes_in_and_goes_out(served: Api) -> None:
+    path = "/v1/suppressions"
+    file = (
+        b"address,channel,scope,reason,evidence,expires_at\r\n"
+        b"Ada@Example.com,email,,,,\r\n"
+        b"nobody,email,,,,\r\n"
+        b'eve@example.com,email,class:marketing,complained,"=1+1, ""x""",2030-01-01T00:00:00Z\r\n'
+        b"+14155550123,sms,,bounced,,\r\n"
+        b"too,few\r\n"
+        b"mo@example.com,email,,,,2020-01-01T00:00:00Z\r\n"
+    )
+    answer = await call(served, "POST", f"{path}/import", file, headers=CSV)
+    assert answer.status == 200
+    assert (answer.json["added"], answer.json["rejected"]) == (3, 3)
+    assert [(fault["line"], fault["column"]) for fault in answer.json["faults"]] == [
+        (3, "address"),
+        (6, ""),
+        (7, "expires_at"),
+    ]
+    assert b"nobody" not in answer.body
+    first = await call(served, "GET", f"{path}/export?limit=2")
+    assert first.headers["content-type"] == "text/csv; charset=utf-8"
+    following = first.headers["link"].partition("<")[2].partition(">")[0]
+    rest = await call(served, "GET", following)
+    assert "link" not in rest.headers
+    assert b'"\'=1+1, ""x"""' in first.body
+    for part in (first.body, rest.body):
+        assert (await call(served, "POST", f"{path}/import", part, token=WEAK, headers=CSV)).json["rejected"] == 0
+    whole = await call(served, "GET", f"{path}/export")
+    assert (await call(served, "GET", f"{path}/export", token=WEAK)).body == whole.body
+    found = (await call(served, "GET", f"{path}?channel=email&address=EVE@example.com")).json["items"]
+    assert [(each["scope"], each["evidence"], each["source"]) for each in found] == [
+        ("class:marketing", '=1+1, "x"', None)
+    ]
+    assert len((await call(served, "GET", f"{path}?scope=all")).json["items"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"", "text/csv", 422),
+        (b"channel\r\nemail\r\n", "text/csv", 422),
+        (b"channel,address,name\r\n", "text/csv", 422),
+        (b"channel,address\r\nemail,\xff\r\n", "text/csv", 422),
+        (b"channel,address\r\nemail,a\x00@b.co\r\n", "text/csv", 422),
+        (b'channel,address\r\nemail,"a@b.co\r\n', "text/csv", 422),
+        (b"channel,address\r\n", "application/json", 415),
+        (b"x" * (1 << 20) + b"x", "text/csv", 413),
+    ],
+)
+async def test_what_is_no_file_of_suppressions_is_refused(served: Api, body: bytes, kind: str, status: int) -> None:
+    answer = await call(served, "POST", "/v1/suppressions/import", body, headers={"content-type": kind})
+    assert answer.status == status
+    assert (await call(served, "GET", "/v1/suppressions")).json["items"] == []
+
+
 # -------------------------------------------------------------------------------------- revocations
 
 

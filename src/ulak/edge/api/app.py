@@ -107,7 +107,7 @@ class Api:
         return key.tenant, "", key.prefix
 
     async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
-        check_type(headers)
+        check_type(headers, route.raw)
         data = await read_body(receive, headers, self._deps.limits.body_deadline)
         if route.body is None:
             return data

@@ -109,9 +109,14 @@ def _too_large() -> Invalid:
     return Invalid(413, "body_too_large", "body", f"more than {MAX_BODY} bytes", "split it, or use the batch call")
 
 
-def check_type(headers: Mapping[bytes, bytes]) -> None:
-    """Refuse a body that says it is not JSON in UTF-8 (415)."""
+def check_type(headers: Mapping[bytes, bytes], raw: str | None = None) -> None:
+    """Refuse a body that says it is not JSON in UTF-8, or that is not ``raw`` where this is asked for (415)."""
     given = headers.get(b"content-type")
+    if raw is not None:
+        media, _, parameters = (given or b"").partition(b";")
+        if media.strip().lower() != raw.encode() or b"utf-16" in parameters.lower():
+            raise Invalid(415, "not_csv", "Content-Type", f"the body must be {raw}", f"send Content-Type: {raw}")
+        given = None
     if given is not None and given != JSON:
         media, _, parameters = given.partition(b";")
         charset = parameters.strip().lower().replace(b'"', b"")

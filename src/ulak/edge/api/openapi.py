@@ -30,7 +30,7 @@ _WHEN: Mapping[int, str] = {
     404: "there is no such thing for this tenant",
     408: "the body came too slowly",
     413: "the body is larger than 1 MiB",
-    415: "the body is not JSON",
+    415: "the body is not of the type that is asked for",
     422: "readable, but not acceptable; `path` says where",
     500: "a fault of ours; `incident` finds it in the log",
     503: "can't be taken now; nothing was stored. See Retry-After",
@@ -93,8 +93,8 @@ def _operation(route: Route, refs: Mapping[Any, Any]) -> dict[str, Any]:
     if route.scope is not None:
         operation["x-scope"] = route.scope.value
     model = route.body or route.described
-    if model is not None:
-        content = {"application/json": {"schema": refs[model]}}
+    if model is not None or route.raw is not None:
+        content = {route.raw or "application/json": {"schema": refs.get(model, {"type": "string"})}}
         operation["requestBody"] = {"required": not route.may_be_empty, "content": content}
     return operation
 

@@ -121,7 +121,7 @@ def _lines(operation: Document) -> Iterator[tuple[str, str, str]]:
         about = parameter.get("description", "") or parameter["schema"].get("description", "")
         yield f"{parameter['in']} `{parameter['name']}`", _type(parameter["schema"]), about
     if "requestBody" in operation:
-        yield "body", _type(operation["requestBody"]["content"]["application/json"]["schema"]), ""
+        yield "body", _type(next(iter(operation["requestBody"]["content"].values()))["schema"]), ""
     errors: list[str] = []
     for status, response in operation["responses"].items():
         if "$ref" in response:

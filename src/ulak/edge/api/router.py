@@ -60,7 +60,7 @@ class Route:
     """One call. ``answers`` maps each success status to its body's type (None: no body).
 
     ``described`` is the body type for the documentation where the handler itself reads the bytes;
-    ``may_be_empty`` says that no body means an empty object.
+    ``may_be_empty`` says that no body means an empty object; ``raw`` is the media type of a body that is not JSON.
     """
 
     method: str
@@ -78,11 +78,12 @@ class Route:
     errors: Sequence[int] = ()
     header: tuple[str, str] | None = None
     media: str = "application/json"
+    raw: str | None = None
 
     @property
     def takes_body(self) -> bool:
         """Whether a body is read."""
-        return self.body is not None or self.described is not None
+        return self.body is not None or self.described is not None or self.raw is not None
 
 
 # ---------------------------------------------------------------------------------- path parameters

@@ -119,7 +119,7 @@ def consent(row: Row) -> wire.ConsentAnswer:
 
 def suppression(row: Row) -> wire.SuppressionAnswer:
     """One suppression."""
-    names = ("channel", "address", "scope", "reason", "evidence", "created_at", "expires_at")
+    names = ("channel", "address", "scope", "reason", "evidence", "source", "created_at", "expires_at")
     return wire.SuppressionAnswer(*(row[name] for name in names))
 
 

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from ulak.core import values
+from ulak.core import suppression_csv, values
 from ulak.core.invalid import invalid
 from ulak.core.model import Channel
 from ulak.edge.api import paging, problem, shape, wire
 from ulak.edge.api.http import Response, answer
 from ulak.edge.api.query import fit_query
 from ulak.edge.api.router import Call
-from ulak.io.postgres.suppressions import Suppression
+from ulak.io.postgres.pool import Row
+from ulak.io.postgres.suppressions import Suppression, Wanted
 
 _Id = Annotated[str, Meta(min_length=1, max_length=values.MAX_ID)]
 Cause = Literal["manual", "bounced", "complained", "unsubscribed"]
@@ -36,6 +37,16 @@ class SuppressionQuery(paging.Page, frozen=True):
 
     channel: Channel | None = None
     reason: str | None = None
+    scope: str | None = None
+    address: Annotated[str, Meta(max_length=values.MAX_ADDRESS)] | None = None
+
+
+class ExportQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """How much of the list, and from where on."""
+
+    limit: Annotated[int, Meta(ge=1, le=10_000)] = 10_000
+    cursor: paging.Cursor | None = None
+    channel: Channel | None = None
 
 
 class ScopeQuery(Struct, forbid_unknown_fields=True, frozen=True):
@@ -89,8 +100,47 @@ async def listed(call: Call) -> Response:
     """A page of suppressions that hold."""
     q: SuppressionQuery = call.query
     after = paging.read(q.cursor, tuple[str, str, str], ("", "", ""))
-    reason = fit_query("reason", q.reason)
-    rows = await call.deps.suppressions.page(call.tenant, after, q.channel, reason, q.limit + 1)
+    rows = await call.deps.suppressions.page(call.tenant, after, _wanted(q), q.limit + 1)
     items = [shape.suppression(row) for row in rows[: q.limit]]
-    key = lambda row: (row["channel"], row["address"], row["scope"])  # noqa: E731  # shorter than a function
-    return answer(wire.SuppressionPage(items, paging.following(rows, q.limit, key)))
+    return answer(wire.SuppressionPage(items, paging.following(rows, q.limit, _key)))
+
+
+def _wanted(q: SuppressionQuery) -> Wanted:
+    address = q.address
+    if address is not None and q.channel is not None:
+        try:
+            address = values.address(q.channel, address)
+        except values.Unfit as error:
+            raise invalid(error.code, "?address", error.message, error.hint) from None
+    return Wanted(q.channel, fit_query("reason", q.reason), fit_query("scope", q.scope), address)
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["channel"], row["address"], row["scope"]
+
+
+async def bring(call: Call) -> Response:
+    """Forbid the addresses of a file (at most 1 MiB) with a header line.
+
+    Columns: `channel`, `address`, and where they differ from the default `scope` (all), `reason` (manual), `evidence`,
+    `expires_at`. Lines that can't be used are told and left out; the others hold when this is answered.
+    """
+    try:
+        parsed = suppression_csv.read(call.body, call.now)
+    except suppression_csv.NotCsv as error:
+        raise invalid("invalid_csv", "body", str(error), "send CSV with a header line, in UTF-8") from None
+    await call.deps.suppressions.add_many(call.tenant, parsed.entries)
+    faults = [wire.LineFault(fault.line, fault.column, fault.detail) for fault in parsed.faults]
+    return answer(wire.ImportAnswer(len(parsed.entries), parsed.rejected, faults))
+
+
+async def export(call: Call) -> Response:
+    """At most `limit` addresses as a file that can be imported; where there are more, the header `Link` leads on."""
+    q: ExportQuery = call.query
+    after = paging.read(q.cursor, tuple[str, str, str], ("", "", ""))
+    rows = await call.deps.suppressions.page(call.tenant, after, Wanted(q.channel), q.limit + 1)
+    following = paging.following(rows, q.limit, _key)
+    more = "" if q.channel is None else f"&channel={q.channel}"
+    path = f"/v1/suppressions/export?limit={q.limit}{more}&cursor={following}"
+    link = () if following is None else ((b"link", f'<{path}>; rel="next"'.encode()),)
+    return Response(200, suppression_csv.write(rows[: q.limit]), b"text/csv; charset=utf-8", link)

@@ -358,15 +358,32 @@ class PublishAnswer(Struct):
 
 
 class SuppressionAnswer(Struct):
-    """An address that must not be written to."""
+    """An address that must not be written to; ``source`` is the account whose vendor caused it, null a wish."""
 
     channel: str
     address: str
     scope: str
     reason: str
     evidence: str | None
+    source: str | None
     created_at: datetime
     expires_at: datetime | None
+
+
+class LineFault(Struct):
+    """A line of a file that was left out."""
+
+    line: int
+    column: str
+    detail: str
+
+
+class ImportAnswer(Struct):
+    """How many addresses are forbidden now by this file, and how many lines were not; the first 100 of these."""
+
+    added: int
+    rejected: int
+    faults: Sequence[LineFault]
 
 
 class SuppressionPage(Struct):

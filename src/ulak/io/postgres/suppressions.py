@@ -5,12 +5,19 @@ A suppression is a "no": it is written behind the gate, so that it is final at i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
+from ulak.core.suppression_csv import Entry
+from ulak.io.postgres.columns import turned
 from ulak.io.postgres.gate import FORBIDDING
 from ulak.io.postgres.pool import Pool, Row
 from ulak.io.postgres.queries import load
+
+_PART = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,16 @@ class Suppression:
     reason: str
     evidence: str | None = None
     expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which suppressions to list; None: all."""
+
+    channel: str | None = None
+    reason: str | None = None
+    scope: str | None = None
+    address: str | None = None
 
 
 class Suppressions:
@@ -44,8 +61,14 @@ class Suppressions:
         """Allow an address again (in one scope, or all); returns how many rows that took."""
         return len(await self._pool.fetch(self._sql.remove, tenant, channel, address, scope))
 
-    async def page(
-        self, tenant: int, after: tuple[str, str, str], channel: str | None, reason: str | None, limit: int
-    ) -> list[Row]:
+    async def add_many(self, tenant: int, entries: Sequence[Entry]) -> None:
+        """Forbid many addresses, each scope of one at most once; a part at a time, so that no sender waits long."""
+        for at in range(0, len(entries), _PART):
+            rows = [msgspec.structs.astuple(each) for each in entries[at : at + _PART]]
+            async with self._pool.transaction(FORBIDDING) as connection:
+                await connection.execute(self._sql.add_many, tenant, *turned(rows, 6))
+
+    async def page(self, tenant: int, after: tuple[str, str, str], wanted: Wanted, limit: int) -> list[Row]:
         """Suppressions by channel, address and scope, above ``after``."""
-        return await self._pool.fetch(self._sql.page, tenant, *after, channel, reason, limit)
+        filters = (wanted.channel, wanted.reason, limit, wanted.scope, wanted.address)
+        return await self._pool.fetch(self._sql.page, tenant, *after, *filters)
