@@ -18,6 +18,8 @@ WORDS = Words("Zq8qZ", "Zq9qZ", "en")
 MJML = """<mjml><mj-head><mj-preview>{pre}</mj-preview></mj-head><mj-body><mj-section background-url="Zq0qZ">
 <mj-column><mj-text>Hi Zq1qZ, {content}</mj-text><mj-button href="Zq2qZ">Go</mj-button></mj-column></mj-section>
 </mj-body></mjml>"""
+_COLUMN = "<mj-section><mj-column>"
+_END = "</mj-column></mj-section></mj-body></mjml>"
 
 
 def page(body: str, kind: str = "html", frame: Frame | None = None) -> str:
@@ -98,6 +100,9 @@ def test_markdown_stands_in_an_mjml_layout() -> None:
         ("<mjml><mj-body><mj-section></mj-body></mjml>", "mjml", "mjml_broken"),
         ("<p>no mjml</p>", "mjml", "mjml_broken"),
         ("", "mjml", "mjml_broken"),
+        ("<mjml><mj-body><mj-sction></mj-sction></mj-body></mjml>", "mjml", "mjml_broken"),
+        (f"<mjml><mj-body>{_COLUMN}<mj-buton>Go</mj-buton>{_END}", "mjml", "mjml_broken"),
+        (f"<mjml><mj-body>{_COLUMN}<mj-text><mj-button>Go</mj-button></mj-text>{_END}", "mjml", "mjml_broken"),
         ('<mjml><mj-head><mj-include path="/etc/passwd"/></mj-head><mj-body/></mjml>', "mjml", "mjml_broken"),
         ('<p title="Zq1qZ>Zq1qZ</p> "Zq2qZ" <b x="1">x</b>', "html", "html_broken"),
         ("<p title='Zq1qZ>Zq1qZ</p> 'Zq2qZ' <b x='1'>x</b>", "html", "html_broken"),
@@ -111,6 +116,14 @@ def test_a_broken_page_has_a_reason(body: str, kind: str, reason: str) -> None:
     with pytest.raises(RenderError) as caught:
         page(body, kind)
     assert caught.value.reason == reason
+
+
+def test_an_element_that_mjml_does_not_know_is_named_and_a_comment_may_hold_one() -> None:
+    with pytest.raises(RenderError) as caught:
+        page(f"<mjml><mj-body>{_COLUMN}<mj-buton>Go</mj-buton>{_END}", "mjml")
+    assert "<mj-buton>" in caught.value.detail
+    made = page(f"<mjml><mj-body>{_COLUMN}<mj-text>Hi</mj-text><!-- <mj-buton>Go</mj-buton>\n -->{_END}", "mjml")
+    assert ">Hi</div>" in made
 
 
 def test_css_that_would_get_a_page_cut_off_stays_in_the_sheet() -> None:

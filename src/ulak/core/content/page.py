@@ -38,6 +38,8 @@ _WELL_FORMED = re.compile(
     r"""|<[a-z][^\s"'<>/=]*(?:\ [^\s"'<>/=]+="[^"]*")*>""",
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_UNKNOWN = re.compile(r"<(mj-[^\s/>]*)", re.IGNORECASE)
 _MJML = re.compile(r"<mjml\b(?![^>]*\slang\s*=)", re.IGNORECASE)
 
 
@@ -135,7 +137,13 @@ def _from_mjml(source: str, language: str) -> str:
     """HTML of a whole MJML document; no fonts are loaded but those that it names."""
     source = _MJML.sub(f'<mjml lang="{language}" dir="{direction(language)}"', source, count=1)
     try:
-        return mjml2html(source.strip(), fonts={})
+        made = mjml2html(source.strip(), fonts={})
     except ValueError as error:
-        # Its words tell the place and never the text.
-        raise RenderError("mjml_broken", str(error).split("\n", 1)[0][:200]) from None
+        # Its words tell what it read and never the text.
+        said = str(error).split("\n", 1)[0][:200]
+        raise RenderError("mjml_broken", f"{said}; look for a tag or a quote that is not closed") from None
+    # An element that MJML does not know in its place is left as it is, and mail programs show it as plain text.
+    left = _UNKNOWN.search(_COMMENT.sub("", made))
+    if left is not None:
+        raise RenderError("mjml_broken", f"MJML knows no <{left[1][:40]}> in this place")
+    return made
