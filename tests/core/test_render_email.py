@@ -186,6 +186,8 @@ def test_one_skeleton_serves_all_values() -> None:
         ("en.mjml", "<mjml><mj-body>{% if data.n + 1 > 1 %}<mj-text>{% endif %}</mj-body></mjml>", "mjml_broken"),
         ("en.html", "<script>x</script>", "html_unsupported"),
         ("en.md", "<iframe src=x></iframe>", "html_unsupported"),
+        ("en.md", "{{ data.at | date('huge') }}", "the width must be one of short, medium, long, full"),
+        ("en.md", "{{ data.n | number(99) }}", "digits must be from 0"),
         ("en.html", "{% for x in range(4) %}" + "y" * 26_000 + "{% endfor %}", "Gmail"),
     ],
 )
@@ -198,6 +200,8 @@ def test_a_large_page_is_a_warning_and_data_that_is_missing_no_problem() -> None
     large = renderer('subject = "s"', "{% for x in range(4) %}" + "y" * 23_000 + "{% endfor %}", "html")
     assert (large.check().problems, len(large.check().warnings)) == ((), 1)
     assert "Gmail" in large.preview("t", Channel.EMAIL, None, {}).warnings[0]
-    made = renderer('subject = "s"', "{{ data.n + 1 }}{{ data.s | truncate('x') }}", "html")
+    made = renderer(
+        'subject = "s"', "{{ data.n + 1 }}{{ data.s | truncate('x') }}{{ data.at | date(data.width) }}", "html"
+    )
     assert made.check().problems == ()
     assert renderer('subject = "s"').preview("t", Channel.EMAIL, None, {}).warnings == ()

@@ -146,7 +146,7 @@ class Engine:
                 raise RenderError("template_too_slow", f"{name} runs for too long") from None
             raise RenderError("template_failed", f"{name}: {_told(error)}") from None
         except FormatError as error:
-            raise RenderError("template_failed", f"{name}: {error}") from None
+            raise RenderError("format_unknown", f"{name}: {error}") from None
         except _MISUSED as error:
             raise RenderError("template_failed", f"{name}: a filter was misused ({type(error).__name__})") from None
         return Draft(text, tuple(text.split(PART)), self._values)

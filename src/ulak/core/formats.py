@@ -135,6 +135,8 @@ class Formats:
         return self._moment("datetime", value, width, tz)
 
     def _moment(self, kind: str, value: object, width: str, tz: str | None) -> str:
+        if not isinstance(width, str):
+            raise TypeError("the width must be a text")  # from data that lack it: no mistake of the author's
         if width not in WIDTHS:
             raise FormatError(f"the width must be one of {', '.join(WIDTHS)}")
         home = self.home if tz is None else zone(tz, self.home)

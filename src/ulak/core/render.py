@@ -35,7 +35,7 @@ MAX_CUSTOMS = 512
 """Pairs of locale and time zone whose formats are kept."""
 
 _ZONED = re.compile(rf"\|\s*(?:{'|'.join(sorted(ZONED))})\b")
-_STATIC = ("mjml_broken", "css_broken", "html_broken", "html_unsupported")
+_STATIC = ("mjml_broken", "css_broken", "html_broken", "html_unsupported", "format_unknown")
 """What can be wrong with a page whatever the data are."""
 
 
