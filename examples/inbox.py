@@ -9,19 +9,19 @@ import asyncio
 import json
 import sys
 
-from websockets.asyncio.client import connect
+import aiohttp
 
 
 async def main(url: str, token: str) -> None:
     """Print what the user's inbox holds and what comes, and say that it has arrived."""
-    async with connect(f"{url}/v1/socket", subprotocols=["ulak.v1"]) as socket:
-        await socket.send(json.dumps({"op": "hello", "token": token, "since": 0}))
-        async for frame in socket:
-            heard = json.loads(frame)
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/v1/socket", protocols=["ulak.v1"]) as socket:
+        await socket.send_json({"op": "hello", "token": token, "since": 0})
+        async for message in socket:
+            heard = message.json()
             for said in heard if isinstance(heard, list) else [heard]:
                 print(json.dumps(said))
                 if said["op"] in {"items", "changed"}:
-                    await socket.send(json.dumps({"op": "ack", "revision": said["revision"]}))
+                    await socket.send_json({"op": "ack", "revision": said["revision"]})
 
 
 if __name__ == "__main__":
