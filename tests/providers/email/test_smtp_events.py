@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -138,6 +139,35 @@ def test_an_empty_status_is_filled_by_the_servers_own_words() -> None:
 def test_what_is_no_report_of_ours_is_counted(body: bytes) -> None:
     told = smtp_events.receipts(body)
     assert (told.receipts, told.unknown) == ((), 1)
+
+
+NESTED = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(300))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        NESTED + b"\n" + b"--b\n" * 500_000,
+        NESTED.replace(b"; boundary", b";\n bOuNdArY*0*") + b"\n" + b"--b\n" * 500_000,
+        b'Content-Type: multipart/report; a="' + b";" * 300_000 + b"\n\n",
+        b'Content-Type: multipart/report; a="' + b";\n " * 300_000 + b"\n\n",
+        b"Content-Type: multipart/report; boundary=q\n\n" + b"--q\n\n" * 300_000,
+        b"Content-Type: multipart/digest; boundary=q\n\n--q\n" + b"Content-Type: message/rfc822\n\n" * 100_000,
+        b"Content-Type: message/delivery-status\n\n" + b"A: b\n\n" * 300_000,
+        report(returned="X-Ulak-Attempt: " + "=?utf-8?q?" * 200_000),
+    ],
+    ids=["nested", "nested in disguise", "parameters", "folded", "parts", "messages", "groups", "words"],
+)
+def test_a_strangers_mail_takes_no_more_than_its_share_of_time(body: bytes) -> None:
+    """Without bounds each of them but the last took seconds to many minutes, in which a node did nothing else."""
+    began = time.process_time()
+    assert smtp_events.receipts(body).receipts == ()
+    assert time.process_time() - began < 1.5
+
+
+def test_a_report_that_returns_a_large_mail_is_read() -> None:
+    whole = report() + b"x" * 3_000_000
+    assert read(whole).attempt == ATTEMPT
 
 
 def test_two_recipients_are_two_receipts_of_different_ids() -> None:

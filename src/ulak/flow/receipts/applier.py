@@ -29,6 +29,9 @@ from ulak.providers.registry import EVENTS
 
 log = logging.getLogger(__name__)
 
+_LARGE = 32_768
+"""Octets from which a callback is read beside the event loop, which is not held up meanwhile."""
+
 
 @dataclass(frozen=True, slots=True)
 class ApplierSettings:
@@ -131,7 +134,8 @@ class Applier:
         vendor = self._events.get(taken.provider)
         try:
             if vendor is not None:
-                return vendor.receipts(taken.body)
+                large = len(taken.body) > _LARGE
+                return await asyncio.to_thread(vendor.receipts, taken.body) if large else vendor.receipts(taken.body)
         except Exception as error:  # noqa: BLE001  # it promised not to raise: its bug must not stop the others
             log.error("a callback of %s can't be read: %s", taken.provider, type(error).__name__)  # noqa: TRY400
         await self._aside(taken, "unreadable")

@@ -6,17 +6,21 @@ name a message of ours by an id that only its recipient can know (the returned h
 return path), and what follows concerns that message's own address, whoever the report names.
 
 Only ``Action: failed`` is a bounce.
+
+Anybody may send mail to a return path, so the work that one may cause is bounded, too: the standard library's parser
+compares each line with every boundary around it, and takes quadratic time for a long ``Content-Type``.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import Message as Mail
-from email.policy import compat32
+from email.policy import Compat32
 from email.utils import parsedate_to_datetime
 
 from ulak.core.model import Account
@@ -41,6 +45,15 @@ SHORTEST = 16
 PARTS = 50
 """Parts and recipients looked at in one report; more is no report."""
 
+READ = 128 * 1024
+"""Octets of a mail that are read: what is returned to us follows after the report."""
+
+DEPTH = 16
+"""Boundaries in what is read. A report has one, and the mail that it returns a few."""
+
+LONGEST_FIELD = 2_000
+"""Characters of a header field that are looked at."""
+
 _ACTIONS: Mapping[str, ReceiptKind] = {
     "failed": ReceiptKind.BOUNCED,
     "delayed": ReceiptKind.DEFERRED,
@@ -51,6 +64,18 @@ _ACTIONS: Mapping[str, ReceiptKind] = {
 
 _PERMANENT = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1"})
 """The address does not exist, has moved or is closed: as in the table of ``smtp``."""
+
+
+class _Bounded(Compat32):
+    """The library's plainest rules, for fields that are not longer than any that is needed."""
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:LONGEST_FIELD]
+
+
+_POLICY = _Bounded()
+_BOUNDARY = re.compile(rb"boundary", re.IGNORECASE)
 
 
 def check(settings: Mapping[str, object]) -> None:
@@ -90,7 +115,10 @@ def receipts(body: bytes) -> Told:
 
 
 def _read(body: bytes) -> Told:
-    mail = message_from_bytes(body, policy=compat32)
+    start = body[:READ]
+    if len(_BOUNDARY.findall(start)) > DEPTH:
+        return Told(unknown=1)
+    mail = message_from_bytes(start, policy=_POLICY)
     parts = [part for part, _ in zip(mail.walk(), range(PARTS), strict=False)]
     report = next((part for part in parts if part.get_content_type() == "message/delivery-status"), None)
     attempt, delivery = _ours(mail, parts)
@@ -167,7 +195,7 @@ def _returned(part: Mail) -> Iterator[Mail]:
     elif kind in ("text/rfc822-headers", "message/rfc822-headers"):
         text = part.get_payload(decode=True)
         if isinstance(text, bytes):
-            yield message_from_bytes(text, policy=compat32)
+            yield message_from_bytes(text, policy=_POLICY)
 
 
 def _when(block: Mail, mail: Mail) -> datetime | None:
@@ -182,4 +210,4 @@ def _when(block: Mail, mail: Mail) -> datetime | None:
 
 def _field(mail: Mail, name: str) -> str:
     value = mail.get(name)
-    return str(value).strip()[:2_000] if value is not None else ""
+    return str(value).strip()[:LONGEST_FIELD] if value is not None else ""

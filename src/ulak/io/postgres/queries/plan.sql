@@ -90,7 +90,7 @@ SELECT q.ord::int AS ord, u.id IS NOT NULL AS known, u.email, u.phone, u.locale,
        (SELECT array_agg(ARRAY[p.category, p.channel, p.allowed::text]) FROM preferences p
         WHERE p.tenant = q.tenant AND p.user_id = q.user_id) AS choices,
        (SELECT array_agg(ARRAY[s.channel, s.scope, s.reason]) FROM suppressions s
-        WHERE s.tenant = q.tenant AND s.channel = 'email' AND s.address = lower(coalesce(q.email, u.email))
+        WHERE s.tenant = q.tenant AND s.channel = 'email' AND s.address = lower(coalesce(q.email, u.email) COLLATE "C")
           AND (s.expires_at IS NULL OR s.expires_at > now())) AS suppressed
 FROM unnest($1::int[], $2::text[], $3::text[]) WITH ORDINALITY AS q (tenant, user_id, email, ord)
 LEFT JOIN users u ON u.tenant = q.tenant AND u.id = q.user_id;
