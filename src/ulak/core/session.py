@@ -95,6 +95,7 @@ class Session:
         "connection",
         "epoch",
         "limits",
+        "open",
         "sent",
     )
 
@@ -102,6 +103,7 @@ class Session:
         self.limits = limits or Limits()
         self.connection = connection
         self.active = False
+        self.open = False  # the client has been welcomed, and nothing has ended it
         self.sent = 0
         self.epoch = ""
         self._at = _At.HELLO
@@ -129,11 +131,6 @@ class Session:
     def held(self) -> bool:
         """The client reads slowly, and is told nothing meanwhile."""
         return self._held_since is not None
-
-    @property
-    def open(self) -> bool:
-        """The client has been welcomed."""
-        return self._at is _At.OPEN
 
     @property
     def closed(self) -> bool:
@@ -268,7 +265,7 @@ class Session:
     def live(self, news: News) -> bool:
         """Whether the client lacks nothing but these news: then send it their ``live_texts``, else call ``hinted``."""
         if (
-            self._at is not _At.OPEN
+            not self.open
             or self.sent != news.revision - 1
             or self._fetching
             or self._held_since is not None
@@ -328,6 +325,7 @@ class Session:
     def gone(self) -> None:
         """The connection is lost, or its client has said its close: nothing more can be said."""
         self._at = _At.CLOSED
+        self.open = False
 
     def end(self, name: str, detail: str = "") -> list[Action]:
         """Close it by this name of a close code."""
@@ -341,6 +339,7 @@ class Session:
         self._empty_at = page.top if full else 0  # tombstones up to here are none of this client's
         self.epoch = page.epoch
         self._at = _At.OPEN
+        self.open = True
         welcome = {
             "connection": self.connection,
             "user": self._user,
@@ -395,4 +394,5 @@ class Session:
         if self.closed:
             return []
         self._at = _At.CLOSED
+        self.open = False
         return [closing(name, detail)]

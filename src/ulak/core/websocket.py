@@ -296,20 +296,13 @@ def close_frame(code: int, reason: str = "") -> bytes:
 class Encoded:
     """JSON objects that many clients are sent: ``texts`` as they are, ``frame`` ready for a socket, made once."""
 
-    __slots__ = ("_frame", "texts")
+    __slots__ = ("frame", "texts")
 
     def __init__(self, *texts: str) -> None:
         self.texts = texts
-        self._frame = b""
+        self.frame = frame(Opcode.TEXT, self.text.encode())
 
     @property
     def text(self) -> str:
         """One object, or an array of several."""
         return self.texts[0] if len(self.texts) == 1 else f"[{','.join(self.texts)}]"
-
-    @property
-    def frame(self) -> bytes:
-        """The text frame."""
-        if not self._frame:
-            self._frame = frame(Opcode.TEXT, self.text.encode())
-        return self._frame

@@ -615,7 +615,7 @@ async def test_news_are_put_into_a_frame_once_and_what_is_sent_together_is_one_f
         assert (node.hub.live, node.hub.reads) == (2, 2), "the reads are those of the hellos"
 
 
-async def test_what_is_written_in_one_turn_leaves_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_follows_the_first_frame_of_a_turn_leaves_together(monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[int] = []
     flush = Connection.flush
 
@@ -631,10 +631,12 @@ async def test_what_is_written_in_one_turn_leaves_together(monkeypatch: pytest.M
             node.hub.broadcast(0, '{"op":"notice"}')
         assert flushed == []
         assert [len(told) for told in [await raw.heard() for _ in range(10)]] == [2, 1] * 5
-        assert flushed == [10]
+        assert flushed == [9], "the first had left at once"
+        node.hub.broadcast(0, json.dumps("at once"))
         node.hub.broadcast(0, json.dumps("x" * HIGH))
         node.hub.broadcast(0, json.dumps("y"))
-        assert flushed == [10, 2], "more than it may hold does not wait"
+        assert flushed == [9, 2], "more than it may hold does not wait"
+        assert [await raw.heard() for _ in range(3)] == ["at once", "x" * HIGH, "y"]
 
 
 # ------------------------------------------------------------------------------------- the end

@@ -1,9 +1,9 @@
 """How do frames pass over one transport, from the handshake to the last byte?
 
 An ``asyncio.Protocol`` that uvicorn hands a connection to when its request asks for a socket. Callbacks only:
-an open connection that says nothing has no task, timer or queue. What is written in one turn of the event loop
-leaves in one call of the kernel. Beyond ``HIGH`` unsent bytes neither more is told nor is the client read, so
-that its pings and commands can't make answers pile up either.
+an open connection that says nothing has no task, timer or queue. In one turn of the event loop the first frame leaves
+at once, and what follows it in one call of the kernel at the turn's end. Beyond ``HIGH`` unsent bytes neither more is
+told nor is the client read, so that its pings and commands can't make answers pile up either.
 
 What is said in the frames is for the class that derives from this one (``connection``).
 """
@@ -29,20 +29,29 @@ _PING = frame(Opcode.PING, b"")
 
 
 class Turn:
-    """The sockets that have something to write in this turn of the loop; one callback for all of them."""
+    """The turn of the loop in which sockets write: its number, and those that have more to write at its end."""
 
-    __slots__ = ("_sockets",)
+    __slots__ = ("_begun", "_sockets", "number")
 
     def __init__(self) -> None:
+        self.number = 0
+        self._begun = False
         self._sockets: list[Socket] = []
+
+    def begin(self) -> int:
+        """Somebody writes: the turn has a number, until its end."""
+        if not self._begun:
+            self._begun = True
+            asyncio.get_running_loop().call_soon(self._end)
+        return self.number
 
     def add(self, socket: Socket) -> None:
         """Flush it at the end of the turn."""
-        if not self._sockets:
-            asyncio.get_running_loop().call_soon(self._flush)
         self._sockets.append(socket)
 
-    def _flush(self) -> None:
+    def _end(self) -> None:
+        self._begun = False
+        self.number += 1
         sockets, self._sockets = self._sockets, []
         for socket in sockets:
             socket.flush()
@@ -51,7 +60,7 @@ class Turn:
 class Socket(asyncio.Protocol):
     """One WebSocket of a server. ``limit`` bounds a message in bytes, ``parts`` its frames; times in seconds."""
 
-    __slots__ = ("_close_timer", "_full", "_out", "_reader", "_size", "_state", "_turn", "transport")
+    __slots__ = ("_close_timer", "_full", "_out", "_reader", "_size", "_state", "_turn", "_wrote", "transport")
 
     limit = 16_384
     parts = 64
@@ -59,6 +68,7 @@ class Socket(asyncio.Protocol):
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
+        self._wrote = -1  # the number of the turn in which it wrote last
         self._out: list[bytes] | None = None
         self._size = 0
         self.transport: asyncio.Transport = None  # type: ignore[assignment]  # connection_made comes first
@@ -219,17 +229,22 @@ class Socket(asyncio.Protocol):
     # ------------------------------------------------------------------------------------ writing
 
     def write(self, data: bytes) -> None:
-        """Send a frame, with all others of this turn."""
+        """Send a frame: the first of this turn at once, the others together at its end."""
         out = self._out
-        if out is None:
-            self._out = [data]
-            self._size = len(data)
-            self._turn.add(self)
+        if out is not None:
+            out.append(data)
+            self._size += len(data)
+            if self._size > HIGH:
+                self.flush()
             return
-        out.append(data)
-        self._size += len(data)
-        if self._size > HIGH:
-            self.flush()
+        turn = self._turn.begin()
+        if self._wrote != turn:
+            self._wrote = turn
+            self.transport.write(data)
+            return
+        self._out = [data]
+        self._size = len(data)
+        self._turn.add(self)
 
     def flush(self) -> None:
         """Hand what has been written to the transport."""
