@@ -78,7 +78,8 @@ class Port:
     hub: Hub
     clock: Clock
     store: Memory
-    number: int = 0
+    number: int
+    server: Server
 
 
 @asynccontextmanager
@@ -96,7 +97,7 @@ async def port(limits: Limits | None = None, rights: Rights | None = None, **set
     serving = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)
     try:
-        yield Port(gateway, hub, clock, store, server.servers[0].sockets[0].getsockname()[1])
+        yield Port(gateway, hub, clock, store, server.servers[0].sockets[0].getsockname()[1], server)
     finally:
         await gateway.drain(0.0)
         working.cancel()

@@ -14,6 +14,7 @@ import pytest
 from tests.edge.gateway.harness import KEY, Node, dlv, running
 from tests.support import eventually
 from ulak.core import token
+from ulak.core.handshake import Networks
 from ulak.core.inbox import Op
 from ulak.core.revocation import Revocation
 from ulak.core.session_commands import Limits
@@ -234,6 +235,26 @@ async def test_pages_of_a_listed_origin_may_read_answers_and_refusals(store: Poo
             async with reading(node, query, Origin=origin) as reader:
                 assert (reader.status, reader.headers["access-control-allow-origin"]) == (status, origin)
                 assert reader.headers["vary"] == "origin"
+
+
+async def test_a_header_that_comes_twice_hides_none(store: Pool) -> None:
+    listed = frozenset({"https://app.example"})
+    async with streaming(store, origins=listed, proxies=Networks("127.0.0.1, 10.0.0.0/8")) as node:
+        known = f"authorization: Bearer {token.mint(KEY, 'ann', 600, node.clock.unix())}"
+        hops = "x-forwarded-for: 192.0.2.1\r\nx-forwarded-for: 198.51.100.7\r\nx-forwarded-for: 10.0.0.9"
+        for lines, status in (
+            (f"{known}\r\n{hops}", 200),
+            (f"{known}\r\norigin: https://evil.example\r\norigin: https://app.example", 403),
+            (f"authorization: Bearer nonsense\r\n{known}", 401),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", node.port)
+            writer.write(f"GET {PATH.decode()} HTTP/1.1\r\nhost: x\r\n{lines}\r\n\r\n".encode())
+            answer = await reader.readline()
+            addresses = [member.describe().address for member in node.hub.members()]
+            writer.transport.abort()
+            await eventually(lambda: len(node.hub) == 0)
+            assert int(answer.split()[1]) == status
+            assert addresses == (["198.51.100.7"] if status == 200 else [])
 
 
 async def test_room_is_shared_with_sockets_and_given_back(store: Pool) -> None:

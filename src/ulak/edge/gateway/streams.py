@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -65,7 +65,7 @@ class Streams:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: SendMessage) -> None:
         """Serve one stream until it ends."""
-        house, headers = self._house, dict(scope["headers"])
+        house, headers = self._house, _combined(scope["headers"])
         upgrade = _upgrade(headers)
         address = house.address((scope.get("client") or ("",))[0], upgrade)
         refusal = house.enter(address, upgrade)
@@ -209,6 +209,14 @@ def _disbelieved(error: TokenError) -> Refusal:
         return Refusal(503, "unavailable", "tokens can't be judged now", 1)
     code = "token_revoked" if error.revoked else "token_expired" if error.expired else "unauthorised"
     return Refusal(401, code, "fetch a new token: POST /v1/users/{user}/tokens")
+
+
+def _combined(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Those that come several times as one, with commas (RFC 9110, 5.3): no line hides another."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = found[name] + b", " + value if name in found else value
+    return found
 
 
 def _upgrade(headers: Headers) -> Upgrade:
