@@ -57,6 +57,7 @@ from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.io.postgres.suppressions import Suppressions
 from ulak.io.postgres.topics import Topics
+from ulak.io.postgres.tracking import Tracking
 from ulak.io.postgres.users import Users
 from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
@@ -116,7 +117,7 @@ class Doors:
         # The sandbox stands on this machine, where the guard lets nothing else go.
         self._vendors = HttpClient(networks(["127.0.0.1/32"])) if wanted.sandbox_smtp else self._http
         self._callbacks = _callbacks(node, self._vendors)
-        self._links = LinkDoor(LinkDeps(node.linker, Consents(node.pool), self._loaded, time.monotonic))
+        self._links = LinkDoor(_link_deps(node, self._loaded))
         self.tokens.listen(self.hub.revoke)
         node.gauges(self.gateway.gauges)
         self._tasks: list[asyncio.Task[None]] = []
@@ -220,6 +221,10 @@ def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:
     http = HttpClient(allowed, body_cap=BODY_CAP, connections=AT_ONCE)
     stores = Stores(keys, Secrets(node.pool), Revocations(node.pool), issuers, http)
     return Tokens(stores, Times(time.time, time.monotonic, os.urandom)), http
+
+
+def _link_deps(node: Node, loaded: Callable[[int], Loaded]) -> LinkDeps:
+    return LinkDeps(node.linker, Consents(node.pool), Tracking(node.pool), loaded, _now, time.monotonic)
 
 
 def _callbacks(node: Node, http: HttpClient) -> CallbackDoor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from tests.flow.harness import body, open_node, plan_all, prepare, put_users, send
 from ulak.core.content.email import EmailContent
-from ulak.core.link import LinkError, Preferences, Unsubscribe
+from ulak.core.link import Click, LinkError, Open, Preferences, Unsubscribe
 from ulak.core.model import Account, Channel
 from ulak.flow.attempt.messages import Maker, NoFiles
 from ulak.io.links import Linker, check
@@ -44,8 +45,11 @@ PROJECT = {
             ("login", "security", "critical"),
             ("hint", "security", "transactional"),
         )
-    ),
+    )
+    + _TYPE.format("seen", "orders", "transactional").replace("template", 'track = ["opens", "clicks"]\ntemplate')
+    + _TYPE.format("click", "orders", "transactional").replace("template", 'track = ["clicks"]\ntemplate'),
     "templates/order/email.md": '+++\nsubject = "x"\n+++\nHello\n\n'
+    "[Shop](https://shop.example/{{ data.number }}?a=1&b=2)\n\n"
     "{% if unsubscribe_url %}[No more]({{ unsubscribe_url }}) [Choices]({{ preferences_url }}){% endif %}\n",
 }
 MAIL = Account("mail", "smtp", Channel.EMAIL, settings={"host": "127.0.0.1"})
@@ -102,6 +106,25 @@ async def test_what_may_be_refused_says_where_and_critical_mail_does_not(store: 
         assert message.links is None
         assert isinstance(message.content, EmailContent)
         assert "/u/" not in message.content.text
+
+
+async def test_only_types_that_ask_for_it_are_tracked(store: Pool) -> None:
+    one = linker(store)
+    order, seen, click = await made(store, one, "order", "seen", "click")
+    pages = {}
+    for name, message in (("order", order), ("seen", seen), ("click", click)):
+        assert isinstance(message.content, EmailContent)
+        assert "https://shop.example/7?a=1&b=2" in message.content.text
+        assert "/t/" not in message.content.text
+        pages[name] = message.content.html or ""
+        assert pages[name].count("/u/") == 2
+    assert "/t/" not in pages["order"]
+    assert "<img" not in pages["click"]
+    assert "shop.example" not in pages["seen"]
+    tokens = re.findall(r"/t/([\w-]+)", pages["seen"])
+    delivery = UUID(hex=seen.delivery.removeprefix("dlv_"))
+    opened = [await one.open(token) for token in tokens]
+    assert opened == [Click(0, delivery, "https://shop.example/7?a=1&b=2"), Open(0, delivery)]
 
 
 @pytest.mark.parametrize("base", ["", "http://127.0.0.1:8080"])

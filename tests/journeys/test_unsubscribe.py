@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from email import message_from_bytes
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,7 @@ from ulak.flow.attempt import worker
 from ulak.io.postgres import attempting
 from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.tracking import Tracking
 from ulak.node import Node
 from ulak.sandbox.server import Options, Sandbox
 
@@ -42,7 +44,16 @@ def door(node: Node) -> LinkDoor:
     def loaded(tenant: int) -> Loaded:
         return node.catalogs.current[tenant]
 
-    return LinkDoor(LinkDeps(node.linker, Consents(node.pool), loaded, time.monotonic))
+    return LinkDoor(
+        LinkDeps(
+            node.linker,
+            Consents(node.pool),
+            Tracking(node.pool),
+            loaded,
+            lambda: datetime.now(UTC),
+            time.monotonic,
+        )
+    )
 
 
 async def one_click(app: LinkDoor, url: str) -> int:

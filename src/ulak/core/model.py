@@ -75,6 +75,7 @@ class NotificationType:
     ``template`` names the template folder (the type's own name by default); ``expires`` is the
     life of a notification in seconds when the request gives none; ``on_unknown`` overrides what
     becomes of an unanswered send: ``resend`` (by the same account), ``resend_elsewhere`` or ``stop``.
+    ``track`` is what links of ours note of its emails: ``opens``, ``clicks``.
     """
 
     name: str
@@ -84,6 +85,7 @@ class NotificationType:
     template: str
     expires: float
     on_unknown: str
+    track: frozenset[str] = frozenset()
 
 
 class User(msgspec.Struct, frozen=True, gc=False):

@@ -54,6 +54,12 @@ def _timezone(value: object) -> str:
         raise ValueError('must be the name of a time zone such as "Europe/Istanbul"') from None
 
 
+def _tracked(value: object) -> list[str]:
+    if not isinstance(value, list) or any(each not in ("opens", "clicks") for each in value):
+        raise ValueError('must list "opens", "clicks" or both')
+    return value
+
+
 def _listed(value: object) -> list[object]:
     if not isinstance(value, list) or not value:
         raise ValueError('must list at least one step, such as [{ channel = "in_app" }]')
@@ -113,6 +119,13 @@ TYPE_FIELDS = (
         "what becomes of a send whose answer never came: sent again by the same account, by another one, or not; "
         "by default stop for marketing, else resend",
         shown='"resend"',
+    ),
+    Field(
+        "track",
+        _tracked,
+        "what to note of its emails, by links of our own: opens, clicks, or both; nothing by default",
+        default=[],
+        shown='["clicks"]',
     ),
 )
 STEP_FIELDS = (
@@ -290,7 +303,9 @@ def _type(name: str, table: object, problems: list[Problem]) -> NotificationType
     _check_route(path, steps, expires, problems)
     on_unknown = values["on_unknown"] or ("stop" if klass is Class.MARKETING else "resend")
     folder = values["template"] or name
-    return NotificationType(name, values["category"], klass, tuple(steps), folder, expires, on_unknown)
+    return NotificationType(
+        name, values["category"], klass, tuple(steps), folder, expires, on_unknown, frozenset(values["track"])
+    )
 
 
 def _step(path: str, row: object, at: int, problems: list[Problem]) -> Step:

@@ -61,6 +61,11 @@ class Linker:
         self._newest = 0
         self._read_at = float("-inf")
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """How the addresses of our links begin."""
+        return f"{self.base}{CHOICES}", f"{self.base}{TRACKED}"
+
     async def ready(self) -> None:
         """Have secrets: call it before links are made. Raises what the database raises."""
         if not self._held:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.edge.api.harness import Answer, call
+from tests.edge.api.harness import NOW, Answer, call
 from ulak.core.ids import external
 from ulak.core.link import Click, Open
 from ulak.core.loaded import Loaded
@@ -28,6 +28,7 @@ from ulak.io.postgres.consents import NEWEST, By, Choice, Consents
 from ulak.io.postgres.gate import FORBIDDING, SENDING
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.secrets import Secrets
+from ulak.io.postgres.tracking import Tracking
 from ulak.io.postgres.users import Profile, Users
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg]
@@ -94,7 +95,7 @@ async def world(store: Pool) -> World:
     await linker.ready()
     made = linker.choices(0, USER, "email", "orders", DELIVERY)
     assert made is not None
-    deps = LinkDeps(linker, Consents(store), lambda _: Loaded.of(CATALOG), lambda: now[0])
+    deps = LinkDeps(linker, Consents(store), Tracking(store), lambda _: Loaded.of(CATALOG), lambda: NOW, lambda: now[0])
     paths = [url.removeprefix("https://n.example.com") for url in (made.unsubscribe, made.preferences)]
     return World(store, LinkDoor(deps), linker, paths[0], paths[1], now)
 

@@ -1,5 +1,8 @@
 """How does somebody say no by a link in a message, without a login?
 
+``/t/{token}`` leads where a link of a tracked message led, or is its picture of one pixel. Where to go is inside the
+seal, so nobody can make it lead elsewhere.
+
 ``/u/{token}``: GET and HEAD show a page and change nothing, because programs that look at mail open every link. POST
 changes: ``List-Unsubscribe=One-Click`` (RFC 8058), which mail programs send for their user, or the form of the page.
 The answer is 200 without a redirect or a cookie, and it comes after the commit: from then on no send begins that the
@@ -10,21 +13,26 @@ with it is told with the same page. No address, no id and nothing that a caller 
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ulak.core.choice import LINK, Change, Chosen, Offer, answered, offers, stand
+from ulak.core.content.tracked import fit
 from ulak.core.ids import external
-from ulak.core.link import LinkError, Preferences, Unsubscribe
+from ulak.core.link import Click, LinkError, Open, Preferences, Unsubscribe
 from ulak.core.loaded import Loaded
+from ulak.core.states import Event
 from ulak.edge.links import form, page
 from ulak.edge.links.rate import Rates
 from ulak.edge.links.words import accepted, language
-from ulak.io.links import CHOICES, Linker
+from ulak.io.links import CHOICES, TRACKED, Linker
 from ulak.io.postgres.consents import By, Consents, agent
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
+from ulak.io.postgres.tracking import Tracking
 
 log = logging.getLogger("ulak.links")
 
@@ -33,7 +41,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
-PREFIXES = (CHOICES,)
+PREFIXES = (CHOICES, TRACKED)
 MAX_BODY = 65_536
 BODY_SECONDS = 5.0
 LINE = 256
@@ -45,6 +53,10 @@ AT_ONCE = 4
 BURST, PAUSE = 20, 6.0
 """Uses of one link: so many at once, then one each ``PAUSE`` seconds."""
 
+PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
+"""A transparent GIF."""
+
+_PURPOSES = (b"purpose", b"sec-purpose", b"x-purpose", b"x-moz")
 _HEADERS: tuple[Header, ...] = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"content-security-policy", page.POLICY.encode()),
@@ -57,10 +69,10 @@ _ALLOW: Header = (b"allow", b"GET, HEAD, OPTIONS, POST")
 
 
 class Answer(NamedTuple):
-    """Status, page and extra headers."""
+    """Status, page or picture, and extra headers."""
 
     status: int
-    text: str
+    body: str | bytes
     headers: tuple[Header, ...] = ()
 
 
@@ -82,7 +94,9 @@ class LinkDeps:
 
     linker: Linker
     consents: Consents
+    tracking: Tracking
     loaded: Callable[[int], Loaded]
+    clock: Callable[[], datetime]
     monotonic: Callable[[], float]
 
 
@@ -124,12 +138,15 @@ class LinkDoor:
             answer = _busy(500, speaks)
         finally:
             self._line -= 1
-        body = answer.text.encode()
-        headers = [*_HEADERS, (b"content-length", str(len(body)).encode()), *answer.headers]
+        body = answer.body if isinstance(answer.body, bytes) else answer.body.encode()
+        length = {b"content-length": str(len(body)).encode()}
+        headers = list((dict(_HEADERS) | length | dict(answer.headers)).items())
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _answer(self, scope: Scope, receive: Receive, speaks: str) -> Answer:
+        if scope["path"].startswith(TRACKED):
+            return await self._tracked(scope, speaks)
         method, token = scope["method"], scope["path"][len(CHOICES) :]
         if method == "OPTIONS":
             return Answer(200, "", (_ALLOW,))
@@ -152,6 +169,32 @@ class LinkDoor:
             if method != "POST":
                 return Answer(200, _shown(visit, done=False))
             return await self._post(visit, dict(scope["headers"]), body)
+
+    async def _tracked(self, scope: Scope, speaks: str) -> Answer:
+        """Where a link of a message leads, or a picture of one pixel; the first visit is noted."""
+        method, token = scope["method"], scope["path"][len(TRACKED) :]
+        if method not in ("GET", "HEAD"):
+            return Answer(405, "", ((b"allow", b"GET, HEAD"),))
+        try:
+            link = await self._deps.linker.open(token)
+        except LinkError:
+            link = None
+        if not isinstance(link, Click | Open) or (isinstance(link, Click) and not fit(link.url)):
+            return Answer(404, page.plain("invalid", speaks))
+        if method == "GET" and not ahead(scope["headers"]) and self._line <= LINE and self._rates.take(token):
+            await self._note(link)
+        if isinstance(link, Click):
+            return Answer(302, "", ((b"location", link.url.encode("ascii")),))
+        return Answer(200, PIXEL, ((b"content-type", b"image/gif"),))
+
+    async def _note(self, link: Click | Open) -> None:
+        """Nobody is kept from where he goes because it can't be noted."""
+        event = Event.CLICKED if isinstance(link, Click) else Event.OPENED
+        try:
+            async with self._room:
+                await self._deps.tracking.note(link.tenant, link.delivery, event, self._deps.clock())
+        except EXPECTED as error:
+            log.warning("a visit could not be noted: %s", type(error).__name__)
 
     async def _visit(self, link: Unsubscribe | Preferences, speaks: str) -> _Visit:
         rows = await self._deps.consents.chosen(link.tenant, link.user)
@@ -188,6 +231,11 @@ class LinkDoor:
                     raise
             else:
                 return
+
+
+def ahead(headers: Sequence[Header]) -> bool:
+    """Whether a program fetches what its user has not asked for yet."""
+    return any(name in _PURPOSES and (b"prefetch" in value or b"preview" in value) for name, value in headers)
 
 
 def _meant(visit: _Visit, fields: form.Fields) -> Change | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ulak.core.choice import refusable
+from ulak.core.content import tracked
 from ulak.core.content.email import EmailContent
 from ulak.core.ids import attempt_id, external
 from ulak.core.loaded import Catalogs, Loaded
@@ -89,6 +90,8 @@ class Maker:
             if isinstance(whole, Outcome):
                 return whole
             content = whole
+        if kind.track and isinstance(content, EmailContent):
+            content = await self._tracked(content, row, kind)
         return Message(
             delivery=external("dlv", row.delivery),
             attempt=attempt_id(row.delivery, row.n),
@@ -102,6 +105,17 @@ class Maker:
             user=row.user,
             links=Links(choices.one_click) if choices and choices.one_click else None,
         )
+
+    async def _tracked(self, content: EmailContent, row: Started, kind: NotificationType) -> EmailContent:
+        """The same email, telling of clicks and of being shown as far as its type asks for it."""
+        linker, html = self.linker, content.html
+        if linker is None or not linker.base or html is None:
+            return content
+        await linker.ready()
+        if "clicks" in kind.track:
+            html = tracked.clicks(html, lambda url: linker.click(row.tenant, row.delivery, url), linker.own)
+        picture = linker.shown(row.tenant, row.delivery) if "opens" in kind.track else None
+        return replace(content, html=html if picture is None else tracked.shown(html, picture))
 
     async def _choices(self, row: Started, channel: Channel, loaded: Loaded, kind: NotificationType) -> Choices | None:
         """Where the recipient refuses messages of this kind; None where he does not do it by a link."""
