@@ -19,6 +19,9 @@ from ulak.core.websocket import GUID
 SUBPROTOCOL = "ulak.v1"
 PATH = "/v1/socket"
 
+_ADDRESS = 64
+"""Characters that are kept of what a proxy calls a client; addresses and their ports have fewer."""
+
 _STATUS = {
     400: "Bad Request",
     403: "Forbidden",
@@ -158,5 +161,5 @@ def client_address(peer: str, forwarded: tuple[str, ...], trusts: Container[str]
     for hop in reversed(forwarded):
         if address not in trusts:
             break
-        address = hop
+        address = hop[:_ADDRESS]
     return address

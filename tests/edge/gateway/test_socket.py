@@ -168,6 +168,7 @@ def test_the_address_is_the_one_that_our_own_proxies_saw() -> None:
     assert client_address("192.0.2.1", ("6.6.6.6",), ours) == "192.0.2.1", "who is no proxy is not asked"
     assert client_address("::1", (), ours) == "::1"
     assert client_address("10.0.0.1", ("nonsense",), ours) == "nonsense"
+    assert client_address("10.0.0.1", ("n" * 60_000,), ours) == "n" * 64
     assert client_address("10.0.0.1", ("6.6.6.6",), Networks()) == "10.0.0.1"
     with pytest.raises(ValueError, match="abc"):
         Networks("abc")
