@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 
-from ulak.cli.doctor import command
+from ulak.cli.doctor import _links, command
+from ulak.core.health import Level
 from ulak.core.project import load
 from ulak.io.postgres.catalogs import apply
 from ulak.io.postgres.pool import Pool
@@ -181,3 +182,20 @@ def test_the_database_of_dev_is_pointed_to(tmp_path: Path, monkeypatch: pytest.M
     assert "`ulak dev` or `ulak serve` makes one" in _doctor().findings["database"][0]["todo"]
     (tmp_path / ".ulak" / "dev" / "postgres").mkdir(parents=True)
     assert f"ULAK_DATA_DIR={tmp_path}/.ulak/dev looks at that" in _doctor().findings["database"][0]["todo"]
+
+
+@pytest.mark.parametrize(
+    ("klass", "url", "found"),
+    [
+        ("marketing", "", [Level.TROUBLE]),
+        ("marketing", "http://n.example.com", [Level.TROUBLE]),
+        ("marketing", "https://n.example.com", [Level.OK]),
+        ("marketing", "n.example.com", [Level.TROUBLE]),
+        ("transactional", "", [Level.NOTE]),
+        ("critical", "", []),
+    ],
+)
+def test_emails_that_can_not_say_where_to_unsubscribe_are_told(klass: str, url: str, found: list[Level]) -> None:
+    main = '[email]\nfrom = "o@example.com"\n[types.offer]\ncategory = "offers"\nroute = [{ channel = "email" }]\n'
+    files = {"ulak.toml": f'{main}class = "{klass}"', "templates/offer/email.md": '+++\nsubject = "x"\n+++\nx'}
+    assert [finding.level for finding in _links([load(files)], url)] == found

@@ -21,10 +21,12 @@ import click
 from ulak import database
 from ulak.cli.common import read_project, settings
 from ulak.core import health
+from ulak.core.choice import refusable
 from ulak.core.health import Finding, Level
-from ulak.core.model import Account
+from ulak.core.model import Account, Channel, Class
 from ulak.core.project import Catalog, ProjectError
 from ulak.io.embedded.errors import EmbeddedError
+from ulak.io.links import check as check_url
 from ulak.io.postgres import health as facts
 from ulak.io.postgres.catalogs import Catalogs
 from ulak.io.postgres.errors import EXPECTED
@@ -148,6 +150,7 @@ async def _look(url: str, wanted: Settings) -> list[Finding]:
         except ProjectError as error:
             found.append(Finding("accounts", Level.TROUBLE, f"What was applied can't be read any more: {error}"))
         found += _accounts(list(catalogs.current.values()), wanted)
+        found += _links(list(catalogs.current.values()), wanted.public_url)
         served = {_INBOX} | {a.bulkhead for c in catalogs.current.values() for a in c.accounts.values()}
         return found + await _scores(pool) + await _work(pool, served)
     finally:
@@ -203,6 +206,27 @@ def _accounts(catalogs: list[Catalog], wanted: Settings) -> Iterator[Finding]:
         yield Finding("accounts", Level.TROUBLE, f"Account {name} can't be used: {why}.", todo)
     if accounts and not wrong:
         yield Finding("accounts", Level.OK, f"{len(accounts)} in force, each with all that it needs.")
+
+
+def _links(catalogs: list[Catalog], public_url: str) -> Iterator[Finding]:
+    """Whether emails that may be refused can say where."""
+    kinds = [kind for catalog in catalogs for kind in catalog.types.values() if kind.category in refusable(catalog)]
+    mailed = [kind for kind in kinds if any(step.channel is Channel.EMAIL for step in kind.route)]
+    todo = "Set ULAK_PUBLIC_URL to the https address under which users reach this installation."
+    try:
+        base = check_url(public_url)
+    except ValueError as error:
+        yield Finding("links", Level.TROUBLE, f"ULAK_PUBLIC_URL: {error}.", todo)
+        return
+    if not mailed:
+        return
+    if base.startswith("https://"):
+        yield Finding("links", Level.OK, f"Users unsubscribe at {base}.")
+    elif any(kind.klass is Class.MARKETING for kind in mailed):
+        said = "Marketing emails carry no one-click unsubscribe, which large mailbox providers refuse."
+        yield Finding("links", Level.TROUBLE, said, todo)
+    else:
+        yield Finding("links", Level.NOTE, "Emails carry no one-click unsubscribe.", todo)
 
 
 def _unusable(account: Account, wanted: Settings) -> str:
