@@ -22,6 +22,7 @@ async def main(url: str, token: str) -> None:
                 print(json.dumps(said))
                 if said["op"] in {"items", "changed"}:
                     await socket.send_json({"op": "ack", "revision": said["revision"]})
+        sys.exit(f"closed with {socket.close_code}: see the close codes in spec/socket.md")
 
 
 if __name__ == "__main__":
