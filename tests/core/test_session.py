@@ -19,6 +19,7 @@ from msgspec import structs
 from ulak.core import session_page
 from ulak.core.ids import external
 from ulak.core.inbox import Item, News, Op, Page, full_text, new_text, origin_text
+from ulak.core.invalid import Invalid
 from ulak.core.session import Session
 from ulak.core.session_actions import (
     Acked,
@@ -31,7 +32,18 @@ from ulak.core.session_actions import (
     Subscribe,
     Unsubscribe,
 )
-from ulak.core.session_commands import CLOSE_CODES, COMMANDS, ERRORS, Close, Limits
+from ulak.core.session_commands import (
+    CLOSE_CODES,
+    COMMANDS,
+    ERRORS,
+    Ack,
+    Close,
+    Command,
+    Limits,
+    parse,
+    plain_ack,
+    read_frame,
+)
 from ulak.core.session_texts import live_texts
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -410,6 +422,37 @@ def test_marks_go_out_with_their_command_and_are_answered() -> None:
     assert mark.command.up_to == 2
     assert session.answered(mark.command) == []
     assert frames(session.answered(mark.command, "unavailable")) == [{"op": "error", "code": "unavailable"}]
+
+
+@pytest.mark.parametrize("revision", ["0", "7", "999999999999999", "9007199254740991"])
+@pytest.mark.parametrize("known", ["", ',"id":"ack"', ',"id":"A"', ',"id":7'])
+def test_a_plain_ack_is_what_the_long_way_makes_of_it(revision: str, known: str) -> None:
+    text = f'{{"op":"ack","revision":{revision}{known}}}'
+    assert plain_ack(text) in (read_command(text), None)
+
+
+@pytest.mark.parametrize("text", ['{"op":"ack","revision":7}', '{"op":"ack","revision":7,"id":"ack"}'])
+def test_acks_as_clients_write_them_are_plain(text: str) -> None:
+    assert plain_ack(text) == read_command(text) is not None
+    assert plain_ack(text.encode()) is None, "text frames only"
+
+
+@given(
+    st.from_regex(
+        r'\{"op":"ack","revision":[0-9. e-]{0,18}(,"(id|revision|x)":("[a-z\\n]{0,70}"|[0-9]))?\}\s?', fullmatch=True
+    )
+)
+def test_nothing_is_a_plain_ack_that_the_long_way_refuses(text: str) -> None:
+    assert plain_ack(text) in (read_command(text), None)
+
+
+def read_command(text: str) -> Command | None:
+    try:
+        (raw,) = read_frame(text, Limits())
+    except Invalid:
+        return None
+    command = parse(raw, Limits())
+    return command if isinstance(command, Ack) else None
 
 
 def test_an_ack_covers_what_was_sent_here_once_and_says_whether_the_device_was_active() -> None:

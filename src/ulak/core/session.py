@@ -55,6 +55,7 @@ from ulak.core.session_commands import (
     Renew,
     closing,
     parse,
+    plain_ack,
     read_frame,
 )
 from ulak.core.session_texts import cut, error, frame
@@ -143,23 +144,25 @@ class Session:
         """Take one frame."""
         if self.closed:
             return []
+        ack = plain_ack(data)
+        if ack is not None:
+            return self._command(ack, now)
         try:
             commands = read_frame(data, self.limits)
         except Invalid as wrong:
             return self._close("too_big" if wrong.code == "too_big" else "bad_frame", wrong.message)
         actions: list[Action] = []
         for raw in commands:
-            actions += self._command(raw, now)
+            actions += self._command(parse(raw, self.limits), now)
             if actions and isinstance(actions[-1], Close):
                 break
         return actions
 
-    def _command(self, raw: object, now: float) -> list[Action]:
+    def _command(self, command: Command, now: float) -> list[Action]:
         if not self._bucket.take(now):
             if self._bucket.exhausted:
                 return self._close("too_fast")
-            return [error(parse(raw, self.limits).id, "rate_limited")]
-        command = parse(raw, self.limits)
+            return [error(command.id, "rate_limited")]
         if self._at is _At.HELLO:
             return self._greet(command)
         if isinstance(command, Bad):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from ulak.core.inbox import Op
 from ulak.core.session_commands import Close, Command, MarkItems
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Send this JSON object; the shell may join several into an array."""
 
     text: str
@@ -32,8 +33,7 @@ class Fetch:
     since: int
 
 
-@dataclass(frozen=True, slots=True)
-class Acked:
+class Acked(msgspec.Struct, frozen=True, gc=False):
     """The client holds what was sent with revisions in (``after``, ``upto``]; then call ``answered``."""
 
     after: int

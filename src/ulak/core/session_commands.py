@@ -7,6 +7,7 @@ A frame that can't be read at all closes the socket; a command that can't be car
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,8 +142,7 @@ class Hello:
     meta: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """Everything up to this revision has arrived."""
 
     id: Id
@@ -215,6 +215,15 @@ class Bucket:
     def exhausted(self) -> bool:
         """The client does not listen."""
         return self._level < -self._limits.burst
+
+
+_PLAIN_ACK = re.compile(r'\{"op":"ack","revision":(0|[1-9][0-9]{0,14})(?:,"id":"([a-z]{1,64})")?\}').fullmatch
+
+
+def plain_ack(data: str | bytes) -> Ack | None:
+    """An ack as clients write it, which is most of what they say; None: ``read_frame`` and ``parse`` tell."""
+    found = _PLAIN_ACK(data) if isinstance(data, str) else None
+    return None if found is None else Ack(found[2], int(found[1]))
 
 
 def read_frame(data: str | bytes, limits: Limits) -> list[object]:

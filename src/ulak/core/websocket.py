@@ -118,6 +118,26 @@ class Reader:
 
     def next(self) -> Event | None:
         """The next event; None when more bytes are needed, or after a close or a fault."""
+        return self._short() or self._any()
+
+    # ------------------------------------------------------------------------------------ inside
+
+    def _short(self) -> Event | None:
+        """A text in one short frame that has come whole, as nearly all do; None: look closer."""
+        data, at = self._data, self._at
+        if len(data) - at < 6 or data[at] != 0x81 or not 0x80 <= data[at + 1] <= 0xFD:
+            return None
+        start = at + 6
+        end = start + (data[at + 1] & 0x7F)
+        if end > len(data) or end - start > self._limit or self._frame is not None or self._message is not None:
+            return None
+        self._at = end
+        try:
+            return Event(Opcode.TEXT, str(unmask(data[start:end], data[at + 2 : start]), "utf-8"))
+        except UnicodeDecodeError:
+            return self._fault(INVALID_DATA, "the text is not UTF-8")
+
+    def _any(self) -> Event | None:
         while not self._over:
             frame = self._frame
             if frame is None:
@@ -141,8 +161,6 @@ class Reader:
         if self._at == len(self._data):
             self._data, self._at = b"", 0
         return None
-
-    # ------------------------------------------------------------------------------------ inside
 
     def _take(self, size: int) -> bytes:
         start = self._at

@@ -172,6 +172,16 @@ async def test_batches_have_a_bound() -> None:
         assert max(len(read) for read in database.reads) == 8
 
 
+async def test_who_has_waited_longest_is_read_first() -> None:
+    database = Database()
+    database.open.clear()
+    async with running(database, batch=8, readers=1) as hub:
+        members = [One(hub, f"u{n}") for n in range(20)]
+        database.open.set()
+        await eventually(lambda: all(member.session.open for member in members))
+        assert [user for read in database.reads for _, user, _ in read] == [f"u{n}" for n in range(20)]
+
+
 async def test_a_database_that_is_away_is_asked_again_until_it_answers() -> None:
     database = Database()
     async with running(database) as hub:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 from ulak.core.session_actions import Acked, Action
 from ulak.edge.gateway.model import Member, Owner, Pace, Store
@@ -80,7 +81,9 @@ class Batches:
         if not self._wanted:
             self._asked.clear()
             return
-        batch = [self._wanted.popitem() for _ in range(min(self._pace.batch, len(self._wanted)))]
+        batch = list(islice(self._wanted.items(), self._pace.batch))  # who has waited longest comes first
+        for member, _ in batch:
+            del self._wanted[member]
         try:
             await self._read(batch)
         except EXPECTED as error:
@@ -128,7 +131,8 @@ class Batches:
             log.exception("%d acks can not be written", len(acks))
             return
         for member, acked in acks:
-            self._safely(member, partial(member.session.answered, acked.command))
+            if acked.command.id is not None:
+                self._safely(member, partial(member.session.answered, acked.command))
 
 
 def _row(member: Member, acked: Acked) -> Ack:

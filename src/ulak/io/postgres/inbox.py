@@ -8,8 +8,9 @@ that can stop a later step (a *watched* item) takes the gate first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from uuid import UUID
+
+import msgspec
 
 from ulak.core.inbox import Item, News, Op, Page
 from ulak.core.model import IMPLIES, Mark
@@ -25,8 +26,7 @@ Hint = Callable[[Sequence[News]], None]
 """Told after a commit what it did to inboxes; must not block."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """One device holds what was sent to it with revisions in (``after``, ``upto``]."""
 
     tenant: int
