@@ -46,7 +46,7 @@ class Settings:
     sandbox_vendors: str = _option("", "URL that the vendors' accounts speak to beside sandbox_smtp (`ulak dev`)")
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
-    allow_origins: str = _option("", "browser origins that may call /v1/me and open sockets")
+    allow_origins: str = _option("", "origins of pages that may call /v1/me and open sockets; empty: sockets for any")
     trusted_proxies: str = _option("", "networks of proxies whose X-Forwarded-For tells a socket's address")
     sockets: int = _option(50_000, "most open sockets of a process; 0: any number")
     sockets_per_user: int = _option(100, "most open sockets of one user on a process; 0: any number")

@@ -17,8 +17,17 @@ from ulak.cli.common import plainly
 
 NAMES = ("accept", "queue", "pipeline", "gateway", "storm", "email")
 
+_HELP = """Measure one part, beside peers in the same run.
 
-@click.command(help="Measure one part, beside peers in the same run.")
+accept: durable accepts over HTTP, and group commit. queue: the queue alone, deep and under a held snapshot. pipeline:
+accept to settled, and one notification to many. gateway: sockets. storm: 10,000 clients whose node is killed. email:
+template to MIME, signed, and through a vendor's adapter.
+
+It takes minutes; --quick tells whether it runs at all. What was found stands in docs/performance.md.
+"""
+
+
+@click.command(help=_HELP)
 @click.argument("name", type=click.Choice(NAMES))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 99), help="Medians of how many.")
 @click.option("--quick", is_flag=True, help="A tenth of the work, to try it out.")

@@ -71,7 +71,7 @@ class App:
         if _HOST.match(headers.get(b"host", "")) is None:
             return problem(403, "forbidden_host", "ask under a loopback name")
         method, target = scope["method"], scope["path"]
-        if method in {"POST", "DELETE"} and headers.get(b"content-type", "").partition(";")[0] != "application/json":
+        if method == "POST" and headers.get(b"content-type", "").partition(";")[0] != "application/json":
             return problem(415, "not_json", "send Content-Type: application/json")
         try:
             if target.startswith("/vendors/"):
