@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import msgspec
 import pytest
@@ -86,6 +87,7 @@ def _table(vendor: str, box: Sandbox, priority: int, more: str) -> str:
 async def house(pool: Pool, *vendors: str, types: str = "", same: bool = False, more: str = "") -> AsyncIterator[House]:
     """Start it; ``same`` gives all accounts the same priority."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ))
         boxes = {v: await stack.enter_async_context(Sandbox(Options(http_port=None))) for v in vendors}
         tables = "".join(_table(v, box, 1 if same else n, more) for n, (v, box) in enumerate(boxes.items(), start=1))
         head = '[email]\nfrom = "Octo <octo@example.com>"\n\n'
