@@ -4,8 +4,8 @@ The vendor makes headers of what it is given, so nothing may be in there that co
 whatever the vendor does with it:
 
 - one recipient and one sender, each a normalised address;
-- free text (subject, names, file names) on one line, without control characters, and never with ``=?``, which a
-  vendor that passes ASCII on would turn into an encoded word: it becomes ``= ?``;
+- free text (subject, names, file names, a stream's name) on one line, without control characters, and never with
+  ``=?``, which a vendor that passes ASCII on would turn into an encoded word: it becomes ``= ?``;
 - extra header fields from a closed list of names, with values of printable ASCII (RFC 2047 words where needed);
 - bodies without NUL and the like, which JSON could carry and no email can.
 """
@@ -93,7 +93,7 @@ def letter_of(message: Message, leave_out: Iterable[str] = ()) -> Letter:
         tuple(_attachments(content.attachments)),
         tuple(dict.fromkeys(_line(tag) for tag in (content.tags or (message.type,)) if tag.strip())),
         tuple(metadata),
-        content.stream,
+        _line(content.stream or "") or None,
     )
 
 

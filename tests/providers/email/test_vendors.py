@@ -270,6 +270,15 @@ def test_a_body_holds_nothing_that_no_email_can(vendor: str) -> None:
     assert "\\u00" not in sent_body
 
 
+PLACE_OF_STREAM = {"ses": "ConfigurationSetName", "sendgrid": "ip_pool_name", "postmark": "MessageStream"}
+
+
+@vendor
+def test_a_streams_name_is_one_line_that_can_be_written(vendor: str) -> None:
+    """A lone surrogate would fail in every retry; a line end may become a header field at the vendor's."""
+    assert sent(vendor, with_content(stream="a\r\nX-B: c\ud800 =?d"))[PLACE_OF_STREAM[vendor]] == "a X-B: c\ufffd = ?d"
+
+
 @given(st.text(min_size=1, max_size=200).filter(str.isprintable))
 def test_encoded_words_say_what_was_meant(text: str) -> None:
     made = ascii_text(text)
