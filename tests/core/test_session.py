@@ -424,7 +424,7 @@ def test_marks_go_out_with_their_command_and_are_answered() -> None:
     assert frames(session.answered(mark.command, "unavailable")) == [{"op": "error", "code": "unavailable"}]
 
 
-@pytest.mark.parametrize("revision", ["0", "7", "999999999999999", "9007199254740991"])
+@pytest.mark.parametrize("revision", ["0", "7", "007", "-1", "1.0", "1e3", "٣", "999999999999999", "9007199254740992"])
 @pytest.mark.parametrize("known", ["", ',"id":"ack"', ',"id":"A"', ',"id":7'])
 def test_a_plain_ack_is_what_the_long_way_makes_of_it(revision: str, known: str) -> None:
     text = f'{{"op":"ack","revision":{revision}{known}}}'

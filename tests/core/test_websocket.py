@@ -119,6 +119,15 @@ def test_what_breaks_the_protocol(bytes_: bytes, why: str) -> None:
     assert fault(bytes_) == 1002, why
 
 
+def test_what_comes_in_a_later_read_is_no_message_of_its_own() -> None:
+    assert fault(client(1, b"x", fin=False), client(1, b"y")) == 1002, "a message within a message"
+    looks_like_one = client(1, b"hello")
+    for opcode in (2, 9):
+        whole = bytes([0x80 | opcode, 0x80 | len(looks_like_one)]) + KEY + looks_like_one
+        assert [event.data for event in read(whole[:6], whole[6:])] == [unmask(looks_like_one, KEY)]
+    assert fault(client(1, b"x" * 20), limit=19) == 1009
+
+
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1014, 3000, 3999, 4999])
 def test_a_close_with_a_good_code(code: int) -> None:
     assert may_be_said(code)
