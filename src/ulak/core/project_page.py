@@ -33,8 +33,8 @@ something with an earlier step (`unless`). The first step can't have `unless`, a
 wait must be shorter than the life of the notification."""
 
 _ACCOUNTS = """An account is one set of credentials of a provider. Other keys than these belong to the provider (for
-`smtp`: `host`, `port`, `username`, `password_env`, `tls` …) and are checked by it at start. When several accounts send
-on a channel, the first is used."""
+`smtp`: `host`, `port`, `username`, `password_env`, `tls` …) and are checked by it at start. Several accounts of
+a channel share the work and stand in for one another: [how-to](../how-to/failover.md)."""
 
 
 _ISSUERS = """An issuer is an identity provider whose tokens are believed for this tenant's users:
