@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from ulak.core.content.tracked import clicks, fit, shown
@@ -46,6 +48,14 @@ def test_links_of_the_page_lead_over_ours(html: str, made: str | None) -> None:
 )
 def test_where_a_link_may_lead(url: str, fits: bool) -> None:
     assert fit(url) is fits
+
+
+def test_a_page_of_open_tags_takes_no_longer_than_its_length() -> None:
+    """Reading each of them to the end of the page took minutes."""
+    page = "<a " * 100_000
+    began = time.process_time()
+    assert clicks(page, over, (OWN,)) == page
+    assert time.process_time() - began < 1.0
 
 
 def test_the_picture_stands_at_the_end_of_the_page() -> None:

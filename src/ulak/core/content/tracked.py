@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 Make = Callable[[str], str | None]
 """The tracked address of an address; None where there can be none."""
 
-_LINK = re.compile(r'(<a\b[^>]*?\shref=")(https?://[^"]*)(")', re.IGNORECASE)
+_LINK = re.compile(r'(<a\b[^<>]*?\shref=")(https?://[^"]*)(")', re.IGNORECASE)
 _END = re.compile(r"</body\s*>", re.IGNORECASE)
 
 
