@@ -12,9 +12,11 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.edge.gateway.harness import Device, Node, running
 from tests.edge.gateway.raw import CLOSE, PING, PONG, TEXT, Port, Raw, frame, head, port
+from tests.io.test_tokens import Node as Believer
 from tests.support import eventually
 from ulak.core.connections import Question
 from ulak.core.inbox import News
@@ -236,3 +238,74 @@ async def test_news_in_any_order_leave_every_device_with_the_inbox(seed: int, st
             await device.until(lambda d: d.count == (top, top))
             assert device.close is None
             assert len(device.shown) == len(device.holds) == top
+
+
+class Runaway:
+    """A client that comes again and again, by token and by ticket, and renews in between."""
+
+    def __init__(self, node: Node, tokens: Sequence[str], chance: random.Random) -> None:
+        self.node = node
+        self.tokens = tokens
+        self.tickets: list[str] = []
+        self.chance = chance
+        self.refused = 0
+        self.tired = False
+
+    async def run(self) -> None:
+        while not self.tired:
+            ways = [("token", each) for each in self.tokens] + [("ticket", each) for each in self.tickets[-2:]]
+            await self.come(*self.chance.choice(ways))
+
+    async def come(self, way: str, secret: str) -> None:
+        device = Device(self.node, "ann")
+        await device.connect(hello=False)
+        try:
+            await device.say({"op": "hello", way: secret}, {"op": "ping", "id": 1})
+            await device.until(lambda d: d.close or d.told("welcome"))
+            self.refused += device.close is not None
+            self.tickets += [each["ticket"] for each in device.told("welcome")]
+            if device.close is None and self.chance.random() < 0.7:
+                with suppress(ConnectionClosed):
+                    await device.say({"op": "refresh", "token": self.chance.choice(self.tokens), "id": 2})
+                    await device.until(lambda d: d.close or d.told("ok", "error"))
+        finally:
+            await device.disconnect(abruptly=True)
+
+
+@pytest.mark.pg
+async def test_nobody_slips_through_while_a_token_is_taken_back(store: Pool) -> None:
+    chance = random.Random(3)
+    here, there = Believer(store).tokens, Believer(store).tokens
+    rights = Rights(here.verify, here.redeem, here.ticket)
+    async with running(store, rights=rights, per_user=0) as node:
+        here.listen(node.hub.revoke)
+        issued = [await there.issue(0, "ann", 600) for _ in range(4)]
+        await here.poll()
+        clients = [Runaway(node, [each.text for each in issued], chance) for _ in range(8)]
+        work = [asyncio.create_task(client.run()) for client in clients]
+
+        def slipped() -> list[Claims]:
+            return [member.claims for member in node.hub.members() if here.revoked(member.claims)]
+
+        async def watch(seconds: float) -> None:
+            end = asyncio.get_running_loop().time() + seconds
+            while asyncio.get_running_loop().time() < end:
+                assert slipped() == []
+                await asyncio.sleep(0)
+
+        try:
+            for taken in (issued[0].token_id, issued[1].token_id, None):
+                await watch(0.3)
+                await there.revoke(0, "ann", taken)
+                await here.poll()
+                assert slipped() == []
+            assert not node.hub.members(), "all until now were taken back"
+            before = sum(client.refused for client in clients)
+            await watch(0.3)
+            assert not node.hub.members()
+            assert sum(client.refused for client in clients) > before
+            assert [task for task in work if task.done()] == []
+        finally:
+            for client in clients:
+                client.tired = True
+            await asyncio.gather(*work)
