@@ -1,8 +1,9 @@
 """What does the gateway itself take, with inboxes that are only counters in this process?
 
 ``python -m bench.gateway_alone DATABASE USERS``: the doors as every node has them (port, socket protocol, tokens,
-limits, hub, acks, metrics), but pages come from memory. A line ``targeted N`` on standard input makes news for N random
-users, each with an item of its own that is encoded for it, as the planner hands them over.
+limits, hub, acks, metrics), but pages come from memory, and no worker polls for deliveries. A line ``targeted N`` on
+standard input makes news for N random users, each with an item of its own that is encoded for it, as the planner hands
+them over.
 """
 
 from __future__ import annotations
@@ -114,7 +115,8 @@ def main() -> None:
     """Run until killed."""
     setattr(doors, "Receipts", Memory)  # noqa: B010  # another class than the wiring's own
     setattr(doors, "Doors", BenchDoors)  # noqa: B010
-    wanted = Settings.read({**os.environ, "ULAK_DATABASE_URL": sys.argv[1], "ULAK_PORT": "0"})
+    own = {"ULAK_DATABASE_URL": sys.argv[1], "ULAK_PORT": "0", "ULAK_ROLES": "api,gateway"}
+    wanted = Settings.read({**os.environ, **own})
     listener = listen(wanted)
     doors.run(wanted, listener, None, lambda: print(json.dumps({"url": address(listener)}), flush=True))
 
