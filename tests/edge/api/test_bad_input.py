@@ -356,6 +356,14 @@ async def test_a_page_of_a_listed_origin_may_read_the_own_inbox() -> None:
     assert await allowed("https://app.example", "/v1/types") is None
 
 
+async def test_a_page_may_go_on_with_a_stream_by_the_id_of_its_last_event() -> None:
+    app = api(origins=frozenset({"https://app.example"}))
+    asked = {"origin": "https://app.example", "access-control-request-headers": "authorization, last-event-id"}
+    answer = await call(app, "OPTIONS", "/v1/me/inbox/stream", token=None, headers=asked)
+    allowed = answer.headers["access-control-allow-headers"].split(", ")
+    assert {"authorization", "last-event-id"} <= set(allowed)
+
+
 @pytest.mark.parametrize("path", ["/v1/types", "/nowhere", "/healthz", "/docs", "/openapi.json"])
 async def test_every_answer_is_guarded(path: str) -> None:
     headers = (await call(api(), "GET", path)).headers

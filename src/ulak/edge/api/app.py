@@ -123,7 +123,7 @@ class Api:
                 extra += (
                     *allowed,
                     (b"access-control-allow-methods", match.allowed),
-                    (b"access-control-allow-headers", b"authorization, content-type"),
+                    (b"access-control-allow-headers", b"authorization, content-type, last-event-id"),
                     (b"access-control-max-age", b"600"),
                 )
         return Response(204, headers=extra)
