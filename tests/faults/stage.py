@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.flow.harness import PROJECT
 from ulak.io.postgres.pool import Pool
 
 LEASE = 4.0
+USERS = [f"user{i}" for i in range(10)]
 FILES = {
     **PROJECT,
     "ulak.toml": PROJECT["ulak.toml"]
@@ -67,6 +69,10 @@ class Process:
     def calls(self) -> list[str]:
         """The attempts that reached the witness."""
         return [line.split()[1] for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+
+Make = Callable[..., Process]
+"""Makes a process of a name and with more environment, and ends it with the test."""
 
 
 async def settled(pool: Pool, deliveries: int) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from tests.faults.stage import FILES, Process, settled
-from tests.flow.harness import body, open_node, prepare, put_users, send
+from tests.faults.stage import USERS, Make, Process, settled
+from tests.flow.harness import body, send
 from tests.flow.test_callbacks import event
 from tests.support import eventually
 from ulak.io.postgres.callbacks import Callbacks, counts
@@ -20,34 +18,6 @@ from ulak.io.postgres.pool import Pool
 from ulak.node import Node
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg, pytest.mark.slow, pytest.mark.timeout(240)]
-
-USERS = [f"user{i}" for i in range(10)]
-Make = Callable[..., Process]
-
-
-@pytest.fixture
-async def door(database: Pool) -> AsyncIterator[Node]:
-    """Accepts; everything else is done by processes."""
-    await prepare(database, FILES)
-    await put_users(database, *USERS)
-    node = await open_node(database, "door", roles="api")
-    node.acceptor.start()
-    yield node
-    await node.acceptor.stop()
-
-
-@pytest.fixture
-def make(database_url: str, tmp_path: Path) -> Iterator[Make]:
-    """Makes processes, and ends them whatever the test found."""
-    processes: list[Process] = []
-
-    def one(name: str = "worker", **environment: str) -> Process:
-        processes.append(Process(database_url, tmp_path, name, **environment))
-        return processes[-1]
-
-    yield one
-    for process in processes:
-        process.kill()
 
 
 async def sent(door: Node, worker: Process) -> list[UUID]:

@@ -5,46 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.stage import FILES, LEASE, Process, ends, left, settled, unknown
-from tests.flow.harness import body, open_node, prepare, put_users, send, states
+from tests.faults.stage import FILES, LEASE, USERS, Make, Process, ends, left, settled, unknown
+from tests.flow.harness import body, prepare, send, states
 from tests.support import eventually
 from ulak.io.postgres.pool import Pool
 from ulak.node import Node
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg, pytest.mark.slow, pytest.mark.timeout(240)]
-
-USERS = [f"user{i}" for i in range(10)]
-Make = Callable[..., Process]
-
-
-@pytest.fixture
-async def door(database: Pool) -> AsyncIterator[Node]:
-    """Accepts; everything else is done by processes."""
-    await prepare(database, FILES)
-    await put_users(database, *USERS)
-    node = await open_node(database, "door", roles="api")
-    node.acceptor.start()
-    yield node
-    await node.acceptor.stop()
-
-
-@pytest.fixture
-def make(database_url: str, tmp_path: Path) -> Iterator[Make]:
-    """Makes processes, and ends them whatever the test found."""
-    processes: list[Process] = []
-
-    def one(name: str = "worker", **environment: str) -> Process:
-        processes.append(Process(database_url, tmp_path, name, **environment))
-        return processes[-1]
-
-    yield one
-    for process in processes:
-        process.kill()
 
 
 async def wait_for(door: Node, deliveries: int, within: float = 90.0) -> None:

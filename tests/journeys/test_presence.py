@@ -9,8 +9,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ import aiohttp
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from tests.journeys import served
 from tests.support import eventually
 from ulak.io.embedded.valkey import RunningValkey
 
@@ -28,40 +27,8 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(120)]
 
 
-class Node:
-    """One ``ulak serve``."""
-
-    def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.log = log
-        with log.open("ab") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ulak", "serve", "--port", "0", "--ready-json"],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-
-    def ready(self) -> None:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            raise AssertionError(self.log.read_text())
-        self.url = json.loads(line)["url"]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    async def call(self, method: str, path: str, key: str, body: Any = None) -> tuple[int, Any]:
-        async with (
-            aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session,
-            session.request(method, self.url + path, json=body) as answer,
-        ):
-            return answer.status, await answer.json()
+class Node(served.Node):
+    """A node that hears the other by Valkey."""
 
     async def metric(self, name: str) -> float:
         async with aiohttp.ClientSession() as session, session.get(self.url + "/metrics") as answer:
@@ -81,21 +48,13 @@ async def two_nodes(folder: Path, database_url: str, valkey_url: str) -> AsyncIt
     try:
         for node in nodes:
             node.ready()
-        key = _key(environment)
+        key = served.api_key(environment)
         for node in nodes:
             await eventually(node.hears, within=20)
         yield nodes[0], nodes[1], key
     finally:
         for node in nodes:
             node.stop()
-
-
-def _key(environment: dict[str, str]) -> str:
-    command = [sys.executable, "-m", "ulak", "keys", "create"]
-    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    found = re.search(r"ulk_\S+", said)
-    assert found is not None
-    return found[0]
 
 
 async def _next(socket: ClientConnection, op: str) -> dict[str, Any]:

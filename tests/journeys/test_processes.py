@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +24,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.journeys.served import api_key
 from tests.support import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -70,14 +70,7 @@ class Stack:
             self.process.wait()
             raise AssertionError(self.log.read_text())
         self.url = json.loads(line)["url"]
-        self.key = self._run("keys", "create")
-
-    def _run(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "ulak", *arguments]
-        said = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
-        found = re.search(r"ulk_\S+", said)
-        assert found is not None
-        return found[0]
+        self.key = api_key(self.environment)
 
     def children(self, part: str) -> list[int]:
         """Living direct children whose command line holds this."""

@@ -8,11 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +26,8 @@ from jwt.algorithms import ECAlgorithm
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.journeys import served
+
 ROOT = Path(__file__).parents[2]
 PRIVATE = ec.generate_private_key(ec.SECP256R1())
 ISSUER = "https://id.example.com"
@@ -37,36 +36,8 @@ ROUNDS = 3
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(120)]
 
 
-class Node:
-    """One ``ulak serve``."""
-
-    def __init__(self, folder: Path, name: str, environment: dict[str, str]) -> None:
-        self.environment = environment
-        self.log = folder / f"{name}.log"
-        command = [sys.executable, "-m", "ulak", "serve", "--port", "0", "--project", str(folder), "--ready-json"]
-        with self.log.open("ab") as errors:
-            self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors)
-
-    def ready(self) -> None:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.process.wait()
-            raise AssertionError(self.log.read_text())
-        self.url = json.loads(line)["url"]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-    async def call(self, method: str, path: str, token: str, body: Any = None) -> tuple[int, Any]:
-        async with (
-            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
-            session.request(method, self.url + path, json=body) as answer,
-        ):
-            return answer.status, await answer.json()
+class Node(served.Node):
+    """A node, and sockets on it."""
 
     @asynccontextmanager
     async def socket(self, **hello: str) -> AsyncIterator[tuple[ClientConnection, dict[str, Any]]]:
@@ -142,17 +113,11 @@ async def two_nodes(folder: Path, database_url: str) -> AsyncIterator[tuple[Node
             "ULAK_ALLOW_NETWORKS": "127.0.0.1/32",
             "PYTHONPATH": str(ROOT / "src"),
         }
-        nodes = [Node(folder, name, environment) for name in ("one", "other")]
+        nodes = [Node(folder / f"{name}.log", environment, "--project", str(folder)) for name in ("one", "other")]
         try:
             for node in nodes:
                 await asyncio.to_thread(node.ready)
-            create = [sys.executable, "-m", "ulak", "keys", "create"]
-            said = await asyncio.to_thread(
-                subprocess.run, create, env=environment, capture_output=True, text=True, check=True
-            )
-            found = re.search(r"ulk_\S+", said.stdout)
-            assert found is not None
-            yield nodes[0], nodes[1], found[0]
+            yield nodes[0], nodes[1], await asyncio.to_thread(served.api_key, environment)
         finally:
             for node in nodes:
                 node.stop()
