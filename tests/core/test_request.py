@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from ulak.core import request, values
 from ulak.core.invalid import Invalid
 from ulak.core.model import Channel, Class, Mark, NotificationType, Step
 from ulak.core.request import All, InlineUser, NotificationRequest, Topic, UserRef
+from ulak.core.request_body import NotificationBody
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -302,3 +304,16 @@ def test_a_wrong_value_is_told_the_right_ones(change: dict[str, Any], path: str,
         decode(**change)
     assert caught.value.path == path
     assert hint in (caught.value.hint or "")
+
+
+class WithoutData(msgspec.Struct, forbid_unknown_fields=True):
+    token_id: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("form", "hint"), [(WithoutData, "remove it"), (NotificationBody, "remove it, or move it into data")]
+)
+def test_data_is_offered_only_where_there_is_such_a_place(form: type, hint: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        request.typed({"type": "x", "to": [{"user": "a"}], "tokn": 1} if hint.endswith("data") else {"tokn": 1}, form)
+    assert (caught.value.code, caught.value.hint) == ("unknown_field", hint)

@@ -145,10 +145,10 @@ def typed(value: Any, model: type[T]) -> T:
     try:
         return msgspec.convert(value, model)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
+        raise _refusal(str(error), model) from None
 
 
-def _refusal(message: str) -> Invalid:
+def _refusal(message: str, model: type) -> Invalid:
     """Turn msgspec's sentence into code, path and message."""
     message, _, path = message.partition(" - at `")
     path = path.rstrip("`") or "$"
@@ -157,7 +157,8 @@ def _refusal(message: str) -> Invalid:
         return invalid("invalid_field", path, message.replace("`", ""), _hint(path))
     if "missing" in message:
         return invalid("missing_field", f"{path}.{name[1]}", "the field is required")
-    return invalid("unknown_field", under(path, name[1]), "there is no such field", "remove it, or move it into data")
+    elsewhere = ", or move it into data" if "data" in getattr(model, "__struct_fields__", ("data",)) else ""
+    return invalid("unknown_field", under(path, name[1]), "there is no such field", f"remove it{elsewhere}")
 
 
 _CHOICES: Mapping[str, Sequence[str]] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
+
+from ulak.core.fields import did_you_mean
 
 Types = Mapping[str, type | tuple[type, ...]]
 
@@ -15,11 +17,19 @@ COMMON: Types = {"endpoint": str}
 _NAMES: Mapping[object, str] = {str: "text", int: "a whole number", bool: "true or false", list: "a list of texts"}
 
 
+def unknown(key: str, known: Iterable[str]) -> ValueError:
+    """What to raise for a key that a provider does not know; of a secret only the variable's key is offered."""
+    names = list(known)
+    offered = [name for name in names if f"{name}_env" not in names]
+    near = did_you_mean(key, offered)
+    return ValueError(f"{key}: unknown setting{f'{near} Known' if near else '; known'} are {', '.join(offered)}")
+
+
 def check_types(settings: Mapping[str, object], known: Types) -> None:
     """Every key must be known and its value of the type; raises ``ValueError`` naming the key."""
     for key, value in settings.items():
         if key not in known:
-            raise ValueError(f"{key}: unknown setting; known are {', '.join(known)}")
+            raise unknown(key, known)
         wanted = known[key]
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise ValueError(f"{key}: must be {_NAMES.get(wanted, 'a number')}")

@@ -380,3 +380,13 @@ def test_usable_settings() -> None:
     ses.check({**SETTINGS["ses"], "endpoint": "http://127.0.0.1:5000"})
     sendgrid.check({"api_key_env": "K", "region": "eu", "endpoint": "https://proxy.example.com/sendgrid"})
     postmark.check({"server_token_env": "K", "stream": "outbound", "endpoint": "http://[::1]:80"})
+
+
+@pytest.mark.parametrize("vendor", [*VENDORS, "smtp"])
+def test_an_unknown_setting_is_told_with_the_nearest_one_and_never_offers_a_secret_itself(vendor: str) -> None:
+    for key, near in (("endpont", "endpoint"), ("hots", "host")):
+        if (vendor == "smtp") == (near == "host"):
+            with pytest.raises(ValueError, match=f"{key}: unknown setting; did you mean '{near}'") as caught:
+                PROVIDERS[vendor].check({key: "x"})
+            offered = re.split("[ ,]+", str(caught.value))
+            assert not {"api_key", "secret_key", "server_token", "password"} & set(offered)

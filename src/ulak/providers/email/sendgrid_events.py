@@ -31,6 +31,7 @@ from ulak.providers.contract import (
     Told,
     Verified,
 )
+from ulak.providers.keys import unknown
 
 KEYS = ("events_public_key",)
 """Settings of an account; ``docs/how-to/email-events.md`` explains them."""
@@ -66,7 +67,7 @@ def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's ``events_…`` settings are unusable."""
     for name in settings:
         if name not in KEYS:
-            raise ValueError(f"{name}: unknown setting; known are {', '.join(KEYS)}")
+            raise unknown(name, KEYS)
     key = settings.get("events_public_key")
     if not isinstance(key, str) or _key(key) is None:
         raise ValueError("events_public_key: must be the verification key as SendGrid shows it (base64)")

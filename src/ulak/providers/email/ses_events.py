@@ -30,6 +30,7 @@ from ulak.providers.contract import (
     Told,
     Verified,
 )
+from ulak.providers.keys import unknown
 
 KEYS: Mapping[str, type] = {
     "events_topics": list,
@@ -71,7 +72,7 @@ def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's ``events_…`` settings are unusable."""
     for key, value in settings.items():
         if key not in KEYS:
-            raise ValueError(f"{key}: unknown setting; known are {', '.join(KEYS)}")
+            raise unknown(key, KEYS)
         if not isinstance(value, KEYS[key]):
             raise ValueError(f"{key}: must be {'a list' if KEYS[key] is list else 'text'}")  # noqa: TRY004
     topics = settings.get("events_topics")

@@ -39,6 +39,7 @@ from ulak.providers.contract import (
     SmtpRequest,
     Stage,
 )
+from ulak.providers.keys import unknown
 
 CAPABILITIES = Capabilities(channel=Channel.EMAIL)
 
@@ -206,7 +207,7 @@ def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's settings are unusable."""
     for key, value in settings.items():
         if key not in KEYS:
-            raise ValueError(f"{key}: unknown setting; known are {', '.join(KEYS)}")
+            raise unknown(key, KEYS)
         if not isinstance(value, KEYS[key]) or isinstance(value, bool):
             raise ValueError(f"{key}: must be {'text' if KEYS[key] is str else 'a number'}")  # noqa: TRY004
     host = settings.get("host")

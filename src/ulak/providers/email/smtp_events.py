@@ -35,6 +35,7 @@ from ulak.providers.contract import (
     Told,
     Verified,
 )
+from ulak.providers.keys import unknown
 
 KEYS = ("events_secret",)
 """Settings of an account; ``docs/how-to/email-events.md`` explains them."""
@@ -82,7 +83,7 @@ def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's ``events_…`` settings are unusable."""
     for key, value in settings.items():
         if key not in KEYS:
-            raise ValueError(f"{key}: unknown setting; known are {', '.join(KEYS)}")
+            raise unknown(key, KEYS)
         if not isinstance(value, str) or not value:
             raise ValueError(f"{key}: must be text")
 
