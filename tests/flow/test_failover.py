@@ -181,6 +181,18 @@ async def test_an_unknown_is_sent_again_by_the_same_account(node: Node) -> None:
     assert await email(node) == "accepted"
 
 
+async def test_an_unknown_that_its_account_refuses_the_second_time_goes_on_by_the_next(node: Node) -> None:
+    """Sending again was decided by then: another account can double it no more than the same one."""
+    answers = iter([outcome(Kind.UNKNOWN, "lost"), REFUSED])
+    await ready(node)
+    stage = Stage(node, {"a": lambda _: next(answers)})
+    await stage.work()
+    await make_due(node, "email/a")
+    await stage.work(rounds=2)
+    assert stage.log == ["a", "a", "b"]
+    assert await passed_on(node) == [("a", "unknown", None), ("a", "next_provider", "b"), ("b", "accepted", None)]
+
+
 async def test_an_unknown_of_a_type_that_prefers_duplicates_is_sent_by_the_next_account_when_its_time_is_over(
     node: Node,
 ) -> None:
