@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import get_args
+from typing import cast, get_args
 
 import msgspec
 import pytest
@@ -18,7 +18,9 @@ from ulak.providers.contract import (
     Content,
     Discarded,
     EmailContent,
+    Findable,
     HttpReply,
+    HttpRequest,
     InboxContent,
     Lost,
     Message,
@@ -164,6 +166,21 @@ def test_every_row_has_a_sentence(name: str) -> None:
     for row in rows:
         assert row.sentence.endswith(".")
         assert "|" not in row.answer + row.sentence
+
+
+@provider
+@given(reply=REPLIES)
+def test_who_can_be_asked_asks_and_no_reply_but_a_proof_is_a_find(name: str, reply: Reply) -> None:
+    module = PROVIDERS[name]
+    if not module.CAPABILITIES.lookup:
+        assert not hasattr(module, "lookup")
+        return
+    asked = cast("Findable", module)
+    request = asked.lookup(message(name), account(name), NOW)
+    assert isinstance(request, HttpRequest)
+    assert request == asked.lookup(message(name), account(name), NOW)
+    assert (request.method, request.body) == ("GET", b"")
+    assert asked.found(reply, message(name), account(name), NOW) is None
 
 
 def test_the_suite_knows_every_provider() -> None:

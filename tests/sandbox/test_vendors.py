@@ -187,6 +187,53 @@ async def test_unknown_fields_and_addresses_are_refused(vendor: str, sandbox: Sa
         assert outcome.kind == "payload_error"
 
 
+async def found_at_postmark(sandbox: Sandbox, sender: VendorSender, query: str, **headers: str) -> Any:
+    token = {"X-Postmark-Server-Token": CREDENTIALS["postmark"]["server_token"], **headers}
+    url = f"{sandbox.vendors_url}/messages/outbound?{query}"
+    reply = await sender.send(HttpRequest("GET", url, tuple(token.items())), 5)
+    assert isinstance(reply, HttpReply)
+    return reply.status, json.loads(reply.body)
+
+
+async def test_postmark_is_searched_by_stream_and_metadata(sandbox: Sandbox, sender: VendorSender) -> None:
+    mine = account(sandbox, "postmark")
+    await send(sender, account(sandbox, "sendgrid"), message(number=1))
+    await send(sender, mine, message(number=1), message("bob", 2), message("inactive", 3))
+    await send(sender, account(sandbox, "postmark", stream="other"), message("eve", 4))
+
+    async def numbers(query: str) -> list[str]:
+        status, told = await found_at_postmark(sandbox, sender, query)
+        assert status == 200
+        return [each["Metadata"]["ulak_delivery"] for each in told["Messages"]]
+
+    assert await numbers("count=10&offset=0") == ["dlv_2", "dlv_1"]
+    assert await numbers("count=10&offset=1") == ["dlv_1"]
+    assert await numbers("count=10&offset=0&messagestream=other") == ["dlv_4"]
+    assert await numbers("count=10&offset=0&metadata_ulak_delivery=dlv_2") == ["dlv_2"]
+    assert await numbers("count=10&offset=0&metadata_ulak_delivery=dlv_4") == []
+    assert await numbers("count=10&offset=0&recipient=ada%40example.com&metadata_order=42") == ["dlv_1"]
+    request = PROVIDERS["postmark"].lookup(message("bob", 2), mine, datetime.now(UTC))  # type: ignore[attr-defined]
+    verdict = PROVIDERS["postmark"].found(  # type: ignore[attr-defined]
+        await sender.send(request, 5), message("bob", 2), mine, datetime.now(UTC)
+    )
+    assert verdict.vendor_id in sandbox.vendors.callbacks.accepted
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["", "count=10", "offset=0", "count=0&offset=0", "count=501&offset=0", "count=500&offset=9501", "count=x&offset=0",
+     "count=1&offset=-1", "count=1&offset=0&subjects=x", "count=1&offset=0&metadata_a=1&metadata_a=2"],
+)  # fmt: skip
+async def test_a_search_that_is_not_postmarks_is_refused(query: str, sandbox: Sandbox, sender: VendorSender) -> None:
+    status, told = await found_at_postmark(sandbox, sender, query)
+    assert (status, told["ErrorCode"]) == (422, 600)
+
+
+async def test_a_search_needs_the_token(sandbox: Sandbox, sender: VendorSender) -> None:
+    status, _ = await found_at_postmark(sandbox, sender, "count=1&offset=0", **{"X-Postmark-Server-Token": "x"})
+    assert status == 401
+
+
 # What fails on request
 
 KINDS = {

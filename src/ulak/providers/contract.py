@@ -31,6 +31,7 @@ __all__ = [
     "EmailContent",
     "Events",
     "FetchCertificate",
+    "Findable",
     "HttpReply",
     "HttpRequest",
     "Links",
@@ -209,7 +210,8 @@ Reply = SmtpReply | HttpReply | Stored | Discarded | Lost | Refused
 class Capabilities:
     """What the vendor can do; ``batch`` is the most messages of one request.
 
-    Without ``content`` nothing is rendered for it.
+    Without ``content`` nothing is rendered for it. With ``lookup`` it can be asked whether it took a message: its
+    module has the face of ``Findable``.
     """
 
     channel: Channel
@@ -257,6 +259,19 @@ class Provider(Protocol):
 
     def read(self, reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
         """Say what the reply meant, one outcome a message, in order. Never raises, whatever the reply."""
+
+
+class Findable(Protocol):
+    """What a provider's module offers besides, when its ``CAPABILITIES.lookup`` says so.
+
+    The row of the reason it gives stands in its ``LOOKUP``, for the docs.
+    """
+
+    def lookup(self, message: Message, account: Account, now: datetime) -> HttpRequest:
+        """Ask whether the vendor took this delivery, by whatever attempt. Raises ``ContentError`` as ``build`` does."""
+
+    def found(self, reply: Reply, message: Message, account: Account, now: datetime) -> Outcome | None:
+        """``accepted`` with the vendor's id when the reply proves that it did; None for all else. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)

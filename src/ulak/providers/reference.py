@@ -35,7 +35,7 @@ def render(providers: Mapping[str, Provider]) -> str:
     lines = ["| outcome | to blame | meaning |", "|---|---|---|"]
     lines += [f"| `{kind}` | {BLAME[kind] or 'nobody'} | {_MEANING[kind]} |" for kind in Kind]
     for name, provider in sorted(providers.items()):
-        rows = (*provider.OUTCOMES, *getattr(provider, "UNREADABLE", ()))
+        rows = (*provider.OUTCOMES, *getattr(provider, "UNREADABLE", ()), *getattr(provider, "LOOKUP", ()))
         lines += ["", f"## {name}", "", "| answer | outcome | reason | why |", "|---|---|---|---|"]
         lines += [_line(row) for row in rows]
     return _HEAD + "\n".join(lines) + "\n"

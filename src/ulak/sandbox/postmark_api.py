@@ -1,11 +1,16 @@
-"""How does Postmark answer ``POST /email`` and ``POST /email/batch``? One result a message, each by itself."""
+"""How does Postmark answer ``POST /email``, ``POST /email/batch`` and ``GET /messages/outbound``?
+
+The first two give one result a message, each by itself; the third searches what they took, in one stream.
+"""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
@@ -16,7 +21,14 @@ from ulak.sandbox.parcel import Parcel, Part, address_in, broken
 from ulak.sandbox.vendor import Asked, Verdict, decoder, said, shape
 
 PATHS = ("/email", "/email/batch")
+SEARCH = "/messages/outbound"
 MOST = 500
+MOST_REACHED = 10_000
+FILTERS = frozenset({"recipient", "fromemail", "messagestream"})
+"""Filters of a search that the fake knows, besides ``metadata_NAME``."""
+
+Taken = Callable[[], Iterable[tuple[datetime, Parcel]]]
+"""What all vendors took, newest first."""
 
 
 class _Strict(msgspec.Struct, rename="pascal", forbid_unknown_fields=True):
@@ -56,17 +68,40 @@ _decode_email = decoder(_Email)
 
 
 class PostmarkApi:
-    """The fake; ``new_id`` names each message that it takes."""
+    """The fake; ``new_id`` names each message that it takes, ``taken`` tells which those were."""
 
-    def __init__(self, new_id: Callable[[], str]) -> None:
+    def __init__(self, new_id: Callable[[], str], taken: Taken) -> None:
         self._new_id = new_id
+        self._taken = taken
 
     def judge(self, asked: Asked, now: datetime) -> Verdict:
         """What Postmark makes of a request."""
-        if asked.method != "POST" or asked.target not in PATHS:
+        path, _, query = asked.target.partition("?")
+        search = (asked.method, path) == ("GET", SEARCH)
+        if not search and (asked.method != "POST" or asked.target not in PATHS):
             return Verdict(said(404, {"ErrorCode": 701, "Message": "no such call"}))
         if not hmac.compare_digest(asked.headers.get("x-postmark-server-token", "").encode(), SERVER_TOKEN.encode()):
             return Verdict(said(401, {"ErrorCode": 10, "Message": "The Server Token you provided is wrong."}))
+        return self._search(query) if search else self._send(asked, now)
+
+    def _search(self, query: str) -> Verdict:
+        pairs = parse_qsl(query, keep_blank_values=True)
+        wanted = dict(pairs)
+        count, offset = _number(wanted.pop("count", "")), _number(wanted.pop("offset", ""))
+        if count is None or offset is None or not 0 < count <= MOST or count + offset > MOST_REACHED:
+            return Verdict(
+                said(422, {"ErrorCode": 600, "Message": "'count' and 'offset' are required, within limits."})
+            )
+        strange = [name for name in wanted if name not in FILTERS and not name.startswith("metadata_")]
+        if strange or len(wanted) + 2 != len(pairs):
+            return Verdict(said(422, {"ErrorCode": 600, "Message": "A filter is unknown or given twice."}))
+        fitting = [
+            (at, parcel) for at, parcel in self._taken() if parcel.vendor == "postmark" and _fits(parcel, wanted)
+        ]
+        messages = [_shown(at, parcel) for at, parcel in islice(fitting, offset, offset + count)]
+        return Verdict(said(200, {"TotalCount": len(fitting), "Messages": messages}))
+
+    def _send(self, asked: Asked, now: datetime) -> Verdict:
         single = asked.target == "/email"
         try:
             emails = [msgspec.Raw(asked.body)] if single else _decode(asked.body)
@@ -117,6 +152,32 @@ class PostmarkApi:
             email.metadata,
             email.message_stream,
         )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
+
+
+def _fits(parcel: Parcel, wanted: dict[str, str]) -> bool:
+    """Whether a message is asked for; a search that names no stream looks in ``outbound``."""
+    facts = {f"metadata_{name}": value for name, value in parcel.tags.items()}
+    facts |= {"recipient": parcel.recipient, "fromemail": address_in(parcel.sender) or ""}
+    facts |= {"messagestream": parcel.stream}
+    return all(facts.get(name) == value for name, value in {"messagestream": "outbound", **wanted}.items())
+
+
+def _shown(at: datetime, parcel: Parcel) -> dict[str, Any]:
+    return {
+        "MessageID": parcel.vendor_id,
+        "MessageStream": parcel.stream,
+        "To": [{"Email": parcel.recipient, "Name": None}],
+        "Recipients": [parcel.recipient],
+        "From": parcel.sender,
+        "Subject": parcel.subject,
+        "ReceivedAt": at.isoformat(),
+        "Status": "Sent",
+        "Metadata": dict(parcel.tags),
+    }
 
 
 def _wrong(email: _Email) -> str | None:

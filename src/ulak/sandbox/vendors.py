@@ -39,11 +39,11 @@ class Vendors:
         self._connections: set[VendorConnection] = set()
         ses = ses_api.SesApi(_new_id).judge
         sendgrid = sendgrid_api.SendgridApi(_new_id).judge
-        postmark = postmark_api.PostmarkApi(_new_id).judge
+        postmark = postmark_api.PostmarkApi(_new_id, lambda: reversed(self.callbacks.accepted.values())).judge
         vendors = {
             ses_api.PATH: ("ses", ses),
             sendgrid_api.PATH: ("sendgrid", sendgrid),
-            **dict.fromkeys(postmark_api.PATHS, ("postmark", postmark)),
+            **dict.fromkeys((*postmark_api.PATHS, postmark_api.SEARCH), ("postmark", postmark)),
         }
         self._office = Office(vendors, self.faults, self._take, self._page)
 
@@ -99,9 +99,9 @@ class Vendors:
 
     def _page(self, asked: Asked) -> Said | None:
         """What is no vendor's API: the certificate of events, and the address that confirms a subscription."""
-        if asked.method != "GET":
-            return None
         parts = urlsplit(asked.target)
+        if asked.method != "GET" or parts.path == postmark_api.SEARCH:
+            return None
         if parts.path == CERTIFICATE_PATH:
             pem = self.callbacks.sns.certificate(datetime.now(UTC))
             return Said(200, pem, (("Content-Type", "application/x-pem-file"),))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -16,6 +16,7 @@ from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES, SOLO, Account
 from ulak.core.outcome import Kind, Outcome, outcome
+from ulak.flow.attempt.asking import Asking
 from ulak.flow.attempt.attachments import Files
 from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
@@ -100,6 +101,7 @@ class Worker:
         self._tools = tools
         self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files, tools.linker)
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
+        self._asking = Asking(route, tools.settings, tools.clock)
         self._written = Results(route.account, tools.lineup, tools.clock, tools.jitter)
         self._free = self._slots()
         self._crowded: set[int] = set()
@@ -251,16 +253,31 @@ class Worker:
         account = self.route.account
         made = await self._maker.make(call.rows, account, self.route.provider)
         results = [self._written.result(call, row, Answer(verdict), started_at) for row, verdict in made.failed]
-        late = self._time_left(call) <= account.timeout + self._tools.settings.margin
-        if not made.messages or late:
+        if not made.messages or self._late(call, self._asking.seconds(made.messages)):
             self._tools.permits.give_back(account, len(call.rows))
             return results + [self._written.released(call, row) for row in made.messages]
-        rows, batch = list(made.messages), list(made.messages.values())
+        now = call.rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
+        found = await self._found(made.messages, now)
+        results += [self._written.result(call, row, Answer(verdict), started_at) for row, verdict in found.items()]
+        rows = [row for row in made.messages if row not in found]
+        if not rows or (self._asking.seconds(made.messages) and self._late(call)):
+            self._tools.permits.give_back(account, len(rows))
+            return results + [self._written.released(call, row) for row in rows]
+        batch = [made.messages[row] for row in rows]
         now = rows[0].now + timedelta(seconds=self._tools.clock() - started_at)
         answers = [await self._answer(*each) for each in zip(rows, await self._send(batch, now), strict=True)]
         return results + [
             self._written.result(call, row, answer, started_at) for row, answer in zip(rows, answers, strict=True)
         ]
+
+    async def _found(self, messages: Mapping[Started, Message], now: datetime) -> dict[Started, Outcome]:
+        """What the vendor has of an earlier call that went unanswered; no call is made for it."""
+        account = self.route.account
+        found = await self._asking.found(messages, now)
+        if found:
+            self._tools.permits.give_back(account, len(found))
+            self._tools.sent(account, [messages[row] for row in found], list(found.values()))
+        return found
 
     async def _answer(self, row: Started, verdict: Outcome) -> Answer:
         """What the vendor said, and who may go on with it."""
@@ -296,5 +313,7 @@ class Worker:
         self._tools.sent(account, batch, outcomes)
         return outcomes
 
-    def _time_left(self, call: Call) -> float:
-        return call.lease.until - self._tools.clock()
+    def _late(self, call: Call, before: float = 0.0) -> bool:
+        """Whether too little of the lease is left for a call, with ``before`` seconds of asking before it."""
+        left = call.lease.until - self._tools.clock()
+        return left <= before + self.route.account.timeout + self._tools.settings.margin

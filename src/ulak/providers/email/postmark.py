@@ -5,36 +5,42 @@ and each is looked at. There is no idempotency key, so our attempt id goes along
 back, and ``X-PM-KeepID`` keeps our ``Message-ID``. A class is mapped to one of Postmark's message streams, because
 its suppressions belong to a stream. Its tracking is switched off.
 
-Sources: Postmark's developer pages on the email API, error codes, metadata and message streams.
+``GET /messages/outbound`` tells what it took: it is asked for our delivery id, which all attempts of a delivery share.
+It looks in one stream only, and an answer is believed only as far as it gives that id back.
+
+Sources: Postmark's developer pages on the email API, error codes, metadata, message streams and the messages API.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from urllib.parse import urlencode
 
 import msgspec
 
 from ulak.core.content.email import ContentError
 from ulak.core.model import Account, Channel, Class
-from ulak.core.outcome import Kind, Outcome
+from ulak.core.outcome import Kind, Outcome, outcome
 from ulak.core.suppression import of_class
 from ulak.providers import keys
 from ulak.providers.answers import Answer, Table, rule, seconds, text_of
-from ulak.providers.contract import Capabilities, HttpReply, HttpRequest, Message, Reply
-from ulak.providers.letter import Letter, check_size, letter_of, unicode_mailbox
+from ulak.providers.contract import Capabilities, HttpReply, HttpRequest, Message, Reply, Row
+from ulak.providers.letter import DELIVERY, Letter, check_size, letter_of, unicode_mailbox
 
 BATCH = 100
 """Postmark takes 500; an answer that gets lost leaves so many messages unknown, so fewer are sent together."""
 
-CAPABILITIES = Capabilities(channel=Channel.EMAIL, batch=BATCH)
+CAPABILITIES = Capabilities(channel=Channel.EMAIL, batch=BATCH, lookup=True)
 
 HOST = "https://api.postmarkapp.com"
 PATH = "/email/batch"
+LOOKUP_PATH = "/messages/outbound"
 MOST_BYTES = 10_000_000
 MOST_BATCH_BYTES = 50_000_000
 MOST_BODY_BYTES = 5_000_000
 MOST_PAIRS = 10
+MOST_FOUND = 10
 CREDIT_SECONDS = 3_600.0
 
 LEFT_OUT = frozenset(
@@ -79,6 +85,11 @@ TABLE = Table(
     rule("500,503", Kind.RETRY, "postmark_http_{status}", "Postmark has a fault of its own; try again."),
 )  # fmt: skip
 OUTCOMES = TABLE.rows
+LOOKUP = (
+    Row("a search that finds the delivery", Kind.ACCEPTED, "found_by_lookup",
+        "Postmark holds the message of a call that went unanswered; it is not sent again."),
+)  # fmt: skip
+"""What ``found`` says."""
 
 
 class _Json(msgspec.Struct, gc=False, rename="pascal", omit_defaults=True):
@@ -119,9 +130,20 @@ class _Result(msgspec.Struct):
     id: str | None = msgspec.field(default=None, name="MessageID")
 
 
+class _Sent(msgspec.Struct):
+    id: str = msgspec.field(name="MessageID")
+    metadata: dict[str, str] = msgspec.field(name="Metadata")
+
+
+class _Search(msgspec.Struct):
+    messages: list[msgspec.Raw] = msgspec.field(name="Messages")
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_all = msgspec.json.Decoder(list[_Result]).decode
 _decode_one = msgspec.json.Decoder(_Result).decode
+_decode_search = msgspec.json.Decoder(_Search).decode
+_decode_sent = msgspec.json.Decoder(_Sent).decode
 
 
 def check(settings: Mapping[str, object]) -> None:
@@ -141,11 +163,7 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> HttpR
     for email in emails:
         check_size(email, MOST_BYTES)
     body = check_size(b"[" + b",".join(emails) + b"]", MOST_BATCH_BYTES)
-    headers = (
-        ("Accept", "application/json"),
-        ("Content-Type", "application/json"),
-        ("X-Postmark-Server-Token", str(settings["server_token"])),
-    )
+    headers = (("Content-Type", "application/json"), *_headers(settings))
     return HttpRequest("POST", keys.endpoint(settings, HOST) + PATH, headers, body)
 
 
@@ -162,6 +180,39 @@ def read(reply: Reply, messages: Sequence[Message], account: Account, now: datet
         if len(results) == len(messages):
             return [_scoped(TABLE.judge(_item(200, r)), m) for r, m in zip(results, messages, strict=True)]
     return [TABLE.judge(_answer(reply, now))] * len(messages)
+
+
+def lookup(message: Message, account: Account, now: datetime) -> HttpRequest:
+    """Search for this delivery in the stream by which it goes; raises ``ContentError`` as ``build`` does."""
+    del now
+    settings = account.settings
+    query = {
+        "count": MOST_FOUND,
+        "offset": 0,
+        "messagestream": _stream_of(letter_of(message, LEFT_OUT), message, settings),
+        f"metadata_{DELIVERY}": message.delivery,
+    }
+    url = f"{keys.endpoint(settings, HOST)}{LOOKUP_PATH}?{urlencode(query)}"
+    return HttpRequest("GET", url, _headers(settings))
+
+
+def found(reply: Reply, message: Message, account: Account, now: datetime) -> Outcome | None:
+    """``accepted`` when the search gave back a message of this delivery; None for all else. Never raises."""
+    del account, now
+    if not isinstance(reply, HttpReply) or reply.status != 200:
+        return None
+    try:
+        for raw in _decode_search(reply.body).messages:
+            sent = _decode_sent(raw)
+            if sent.id and sent.metadata.get(DELIVERY) == message.delivery:
+                return outcome(Kind.ACCEPTED, LOOKUP[0].reason, vendor_id=sent.id)
+    except (msgspec.DecodeError, RecursionError):
+        pass  # What can't be read proves nothing.
+    return None
+
+
+def _headers(settings: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    return (("Accept", "application/json"), ("X-Postmark-Server-Token", str(settings["server_token"])))
 
 
 def _scoped(verdict: Outcome, message: Message) -> Outcome:
@@ -186,7 +237,7 @@ def _email(letter: Letter, message: Message, settings: Mapping[str, object]) -> 
         from_=unicode_mailbox(letter.sender),
         to=letter.recipient,
         subject=letter.subject,
-        message_stream=letter.stream or _stream(message.klass, settings),
+        message_stream=_stream_of(letter, message, settings),
         metadata=dict(letter.metadata),
         headers=[_Header(name, value) for name, value in (*letter.headers, ("X-PM-KeepID", "true"))],
         track_opens=False,
@@ -197,6 +248,10 @@ def _email(letter: Letter, message: Message, settings: Mapping[str, object]) -> 
         tag=letter.tags[0][:1_000] if letter.tags else None,
         attachments=files or None,
     )
+
+
+def _stream_of(letter: Letter, message: Message, settings: Mapping[str, object]) -> str:
+    return letter.stream or _stream(message.klass, settings)
 
 
 def _stream(klass: Class, settings: Mapping[str, object]) -> str:
