@@ -136,6 +136,7 @@ class Doors:
             consents=Consents(pool),
             topics=Topics(pool),
             suppressions=Suppressions(pool),
+            vendors=node.reactivator,
             scores=Scores(pool),
             inbox=inboxes,
             bus=self.bus,

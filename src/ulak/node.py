@@ -30,6 +30,7 @@ from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
 from ulak.flow.plan import Planner
 from ulak.flow.plan.planner import Listeners
+from ulak.flow.reactivate import Reactivator, Surroundings
 from ulak.flow.receipts import Applier
 from ulak.io import links
 from ulak.io.failpoint import KillAt
@@ -49,7 +50,7 @@ from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
-from ulak.providers.registry import PROVIDERS, check
+from ulak.providers.registry import PROVIDERS, REACTIVATES, check
 from ulak.sandbox.credentials import CREDENTIALS, stand_in
 from ulak.settings import SettingError, Settings
 
@@ -159,6 +160,7 @@ class Node:
             handoff=self.planner if works else None,
             failpoints=self.failpoints,
         )
+        self.reactivator = Reactivator(REACTIVATES, Surroundings(self._accounts, self._usable, self._vendor, _now))
         self._hint_to: list[Hears] = []
         self._counts: list[Callable[[], dict[str, float]]] = []
         self._beat_to: list[Beats] = []
@@ -317,9 +319,22 @@ class Node:
             linker=self.linker,
         )
 
-    def _route(self, declared: Account) -> Route:
+    def _resolved(self, declared: Account) -> Account:
         smtp, vendors = self.settings.sandbox_smtp, self.settings.sandbox_vendors
-        account = sandboxed(declared, smtp, vendors) if smtp else account_with_secrets(declared)
+        return sandboxed(declared, smtp, vendors) if smtp else account_with_secrets(declared)
+
+    def _usable(self, declared: Account) -> Account | None:
+        """The account with its secrets; None where this node does not have them."""
+        try:
+            account = self._resolved(declared)
+            check(account.provider, account.settings)
+        except (SettingError, ValueError) as error:
+            log.warning("account %s can't ask its vendor: %s", declared.name, error)
+            return None
+        return account
+
+    def _route(self, declared: Account) -> Route:
+        account = self._resolved(declared)
         provider = PROVIDERS.get(account.provider)
         if provider is None:
             raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")
@@ -338,6 +353,9 @@ class Node:
             return InboxSender(self.pool, self.hint)
         if account.provider == "smtp":
             return SmtpSender(account)
+        return self._vendor(account)
+
+    def _vendor(self, account: Account) -> VendorSender:
         own = ("127.0.0.1/32",) if self.settings.sandbox_smtp else ()
         return VendorSender(account, _allowed(self.settings, *own))
 

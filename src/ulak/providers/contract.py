@@ -41,6 +41,7 @@ __all__ = [
     "Permanence",
     "Phase",
     "Provider",
+    "Reactivates",
     "Receipt",
     "ReceiptKind",
     "Refused",
@@ -272,6 +273,16 @@ class Findable(Protocol):
 
     def found(self, reply: Reply, message: Message, account: Account, now: datetime) -> Outcome | None:
         """``accepted`` with the vendor's id when the reply proves that it did; None for all else. Never raises."""
+
+
+class Reactivates(Protocol):
+    """What a provider's module offers besides, whose vendor keeps a list that an address can be taken off."""
+
+    def reactivate(self, address: str, account: Account, now: datetime) -> tuple[HttpRequest, ...]:
+        """Ask the vendor to write to an address again: one request for each of its lists."""
+
+    def reactivated(self, reply: HttpReply, now: datetime) -> bool | str:
+        """True: it is off the list; False: it was not there; a text: the reason why it stays. Never raises."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ulak.providers import inbox, noop
-from ulak.providers.contract import Events, Provider
+from ulak.providers.contract import Events, Provider, Reactivates
 from ulak.providers.email import (
     postmark,
     postmark_events,
@@ -39,6 +39,9 @@ EVENTS: Mapping[str, Events] = MappingProxyType(
     }
 )
 """Of those, the ones that say later what became of a message, by callbacks."""
+
+REACTIVATES: Mapping[str, Reactivates] = MappingProxyType({"postmark": postmark, "sendgrid": sendgrid, "ses": ses})
+"""Of those, the ones whose vendor keeps a list that an address can be taken off."""
 
 PREFIX = "events_"
 """How the settings of an account begin that concern its callbacks."""

@@ -34,10 +34,16 @@ class Office:
         take: Take,
         pages: Callable[[Asked], Said | None],
     ) -> None:
-        self.vendors = vendors
+        self._vendors = vendors
         self.faults = faults
         self.take = take
         self.pages = pages
+
+    def of(self, path: str) -> tuple[str, Judge]:
+        """The vendor that answers under a path: the very one, else the longest beginning that ends with a slash."""
+        while path not in self._vendors and path.strip("/"):
+            path = path.rstrip("/").rpartition("/")[0] + "/"
+        return self._vendors.get(path, ("", _nobody))
 
 
 class VendorConnection(asyncio.Protocol):
@@ -114,7 +120,7 @@ class VendorConnection(asyncio.Protocol):
         if page is not None:
             self._write(page)
             return
-        name, judge = self._office.vendors.get(asked.target.partition("?")[0], ("", _nobody))
+        name, judge = self._office.of(asked.target.partition("?")[0])
         verdict = judge(asked, datetime.now(UTC))
         self._at(Moment.REQUEST, name, verdict, lambda: self._take(name, verdict))
 

@@ -13,6 +13,7 @@ from ulak.sandbox import postmark_api, sendgrid_api, ses_api
 from ulak.sandbox.callbacks import Callbacks
 from ulak.sandbox.parcel import Parcel, address_in
 from ulak.sandbox.record import Received, Record
+from ulak.sandbox.suppressed import Suppressed
 from ulak.sandbox.vendor import Asked, Said, said
 from ulak.sandbox.vendor_events import CERTIFICATE_PATH
 from ulak.sandbox.vendor_faults import VendorFaults
@@ -32,6 +33,7 @@ class Vendors:
         self.faults = VendorFaults()
         self.callbacks = Callbacks()
         self.url = ""
+        self.suppressed = Suppressed()
         self._record = record
         self._numbers = count(1)
         self._server: asyncio.Server | None = None
@@ -43,6 +45,7 @@ class Vendors:
         vendors = {
             ses_api.PATH: ("ses", ses),
             sendgrid_api.PATH: ("sendgrid", sendgrid),
+            **self.suppressed.judges(),
             **dict.fromkeys((*postmark_api.PATHS, postmark_api.SEARCH), ("postmark", postmark)),
         }
         self._office = Office(vendors, self.faults, self._take, self._page)
@@ -94,6 +97,7 @@ class Vendors:
             parcel.raw(datetime.now(UTC)),
             answer,
         )
+        self.suppressed.taken(parcel)
         self.callbacks.taken(parcel)
         return received
 

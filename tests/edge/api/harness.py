@@ -15,12 +15,14 @@ from ulak.core.breaker import State
 from ulak.core.connections import Answers, Question
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
+from ulak.core.model import Channel
 from ulak.core.project import load
 from ulak.core.revocation import Revocation
 from ulak.core.token import Claims, TokenError
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.api.deps import Limits
 from ulak.flow.accept import Accepted, AcceptRequest, Result
+from ulak.flow.reactivate import Reactivated
 from ulak.io.bus import LocalBus
 from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Key
@@ -218,6 +220,13 @@ class BusDouble(LocalBus):
         return self.answers
 
 
+class NoVendors:
+    """A tenant whose accounts have no list of their own."""
+
+    async def reactivate(self, tenant: int, channel: Channel, address: str) -> Sequence[Reactivated]:
+        return []
+
+
 async def _ready() -> str | None:
     return None
 
@@ -241,6 +250,7 @@ def deps(**changes: Any) -> ApiDeps:
         consents=untouched,
         topics=untouched,
         suppressions=untouched,
+        vendors=NoVendors(),
         scores=untouched,
         inbox=InboxDouble(),
         bus=BusDouble(),

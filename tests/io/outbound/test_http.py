@@ -152,6 +152,22 @@ async def test_proxies_from_the_environment_are_ignored(client: HttpClient, monk
 # --------------------------------------------------------------------------------------------- the address
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/list/a%2Bb%40example.com", "/list/a%2Bb%40example.com"),
+        ("/list/%7e%21?x=1", "/list/%7e%21?x=1"),
+        ("/list/ö%40", "/list/%C3%B6@"),
+        ("/a/../b%40", "/b@"),
+        ("", "/"),
+    ],
+)
+async def test_a_path_that_is_right_goes_as_it_was_built(path: str, sent: str, client: HttpClient) -> None:
+    async with Peer(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as peer:
+        await client.send(get(peer.url(path=path)), 5)
+    assert peer.heads[0].split()[1] == sent
+
+
 @pytest.fixture(params=[True, False], ids=["guarded", "unguarded"])
 def guarded(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)

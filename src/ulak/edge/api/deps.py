@@ -15,7 +15,9 @@ from uuid import UUID
 from ulak.core.breaker import State
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
+from ulak.core.model import Channel
 from ulak.flow.accept import AcceptRequest, Result
+from ulak.flow.reactivate import Reactivated
 from ulak.io.bus import Bus
 from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.inbox import Ack
@@ -61,6 +63,14 @@ class InboxStore(Protocol):
         ...
 
 
+class Reactivating(Protocol):
+    """What asks the vendors (``ulak.flow.reactivate.Reactivator``)."""
+
+    async def reactivate(self, tenant: int, channel: Channel, address: str) -> Sequence[Reactivated]:
+        """Take an address off the lists of a tenant's vendors, within a bound; what came of it, account by account."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Seconds for a body to arrive, the longest wait of a long poll, and how stale a key may be."""
@@ -87,6 +97,7 @@ class ApiDeps:
     consents: Consents
     topics: Topics
     suppressions: Suppressions
+    vendors: Reactivating
     scores: Scores
     inbox: InboxStore
     bus: Bus

@@ -49,10 +49,11 @@ class ExportQuery(Struct, forbid_unknown_fields=True, frozen=True):
     channel: Channel | None = None
 
 
-class ScopeQuery(Struct, forbid_unknown_fields=True, frozen=True):
-    """In which scope to allow the address again; without it in every one."""
+class RemoveQuery(Struct, forbid_unknown_fields=True, frozen=True):
+    """In which scope to allow the address again; without it in every one. Vendors know no scopes."""
 
     scope: str | None = None
+    at_vendors: Literal["true", "false"] = "false"
 
 
 async def add(call: Call) -> Response:
@@ -83,15 +84,20 @@ def _expiry(body: SuppressionBody, now: datetime) -> datetime | None:
 
 
 async def remove(call: Call) -> Response:
-    """Allow an address again."""
-    q: ScopeQuery = call.query
+    """With `at_vendors=true` it is taken off the vendors' lists, too, within 5 s; 200 tells what came of it at each."""
+    q: RemoveQuery = call.query
     channel = call.params["channel"]
     try:
         address = values.address(channel, call.params["address"])
     except values.Unfit as error:
         raise invalid(error.code, "{address}", error.message, error.hint) from None
     scope = fit_query("scope", q.scope)
-    if not await call.deps.suppressions.remove(call.tenant, channel, address, scope):
+    removed = await call.deps.suppressions.remove(call.tenant, channel, address, scope)
+    if q.at_vendors == "true":  # Also when nothing was removed: a vendor that could not be reached is asked again.
+        said = await call.deps.vendors.reactivate(call.tenant, channel, address)
+        told = [wire.AtVendor(each.account, each.result.value, each.reason) for each in said]
+        return answer(wire.RemovedAnswer(removed, told))
+    if not removed:
         raise problem.not_found("suppression")
     return Response(204)
 

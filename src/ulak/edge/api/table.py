@@ -260,9 +260,9 @@ def _lists() -> Sequence[Route]:
             suppressions.remove,
             stopped,
             "Allow an address again",
-            {204: None},
+            {204: None, 200: wire.RemovedAnswer},
             Scope.SUPPRESSIONS_WRITE,
-            query=suppressions.ScopeQuery,
+            query=suppressions.RemoveQuery,
         ),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -384,6 +384,21 @@ class ImportAnswer(Struct):
     added: int
     rejected: int
     faults: Sequence[LineFault]
+
+
+class AtVendor(Struct):
+    """What the vendor of an account made of the wish to write to an address again; ``reason`` says why not."""
+
+    account: str
+    result: Literal["removed", "not_there", "refused", "unreachable"]
+    reason: str | None
+
+
+class RemovedAnswer(Struct):
+    """How many of our own entries went, and what each vendor said."""
+
+    removed: int
+    vendors: Sequence[AtVendor]
 
 
 class SuppressionPage(Struct):

@@ -24,6 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -69,6 +70,8 @@ REQUEST_OPTIONS: Mapping[str, Any] = {"allow_redirects": False}
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+\Z")
 _FIELD = re.compile(r"[\t\x20-\x7e\x80-\xff]*\Z")
 _USERINFO = re.compile(r"[^/?#]*//[^/?#]*@")
+_PATH = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*\Z")
+"""A path that RFC 3986 §3.3 allows as it stands."""
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -164,7 +167,7 @@ class HttpClient:
         headers = [(name, value) for name, value in request.headers if name.lower() != "accept-encoding"]
         async with self._open().request(
             request.method,
-            URL(request.url),
+            _as_written(request.url),
             headers=[*headers, ("Accept-Encoding", "identity")],
             data=request.body or None,
             trace_request_ctx=dial,
@@ -244,6 +247,14 @@ def _unusable_url(text: str, schemes: frozenset[str]) -> Refused | None:
     if not url.raw_host or port is None:
         return Refused("url", "no host")
     return None
+
+
+def _as_written(text: str) -> URL:
+    """The URL with its path as it was built: rewritten, a signed one would no longer fit its signature."""
+    url, path = URL(text), urlsplit(text).path
+    if not path or "/." in path or not _PATH.match(path):
+        return url
+    return url.with_path(path, encoded=True, keep_query=True)
 
 
 async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -42,6 +42,8 @@ MOST_BODY_BYTES = 5_000_000
 MOST_PAIRS = 10
 MOST_FOUND = 10
 CREDIT_SECONDS = 3_600.0
+NO_STREAM = frozenset({"1226", "1235"})
+"""Postmark's codes for a message stream that the server does not have."""
 
 LEFT_OUT = frozenset(
     {
@@ -139,11 +141,20 @@ class _Search(msgspec.Struct):
     messages: list[msgspec.Raw] = msgspec.field(name="Messages")
 
 
+class _Held(msgspec.Struct):
+    status: str = msgspec.field(name="Status")
+
+
+class _Lifted(msgspec.Struct):
+    suppressions: list[_Held] = msgspec.field(name="Suppressions")
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_all = msgspec.json.Decoder(list[_Result]).decode
 _decode_one = msgspec.json.Decoder(_Result).decode
 _decode_search = msgspec.json.Decoder(_Search).decode
 _decode_sent = msgspec.json.Decoder(_Sent).decode
+_decode_lifted = msgspec.json.Decoder(_Lifted).decode
 
 
 def check(settings: Mapping[str, object]) -> None:
@@ -259,6 +270,38 @@ def _stream(klass: Class, settings: Mapping[str, object]) -> str:
     if klass is Class.MARKETING:
         return str(settings.get("stream_marketing", "broadcast"))
     return str(settings.get("stream", "outbound"))
+
+
+def reactivate(address: str, account: Account, now: datetime) -> tuple[HttpRequest, ...]:
+    """Take an address off the suppressions of the account's streams; those of other streams are not known here."""
+    del now
+    settings = account.settings
+    headers = (("Content-Type", "application/json"), *_headers(settings))
+    body = _encode({"Suppressions": [{"EmailAddress": address}]})
+    streams = dict.fromkeys(_stream(klass, settings) for klass in (Class.TRANSACTIONAL, Class.MARKETING))
+    base = keys.endpoint(settings, HOST)
+    return tuple(
+        HttpRequest("POST", f"{base}/message-streams/{stream}/suppressions/delete", headers, body) for stream in streams
+    )
+
+
+def reactivated(reply: HttpReply, now: datetime) -> bool | str:
+    """True: nothing holds it now; False: there is no such stream; else why not. Never raises.
+
+    Postmark keeps complaints for good, which is the most common cause of ``postmark_not_reactivated``.
+    """
+    if reply.status == 200:
+        try:
+            held = _decode_lifted(reply.body).suppressions
+        except (msgspec.DecodeError, RecursionError):
+            return "postmark_unreadable"
+        if not held:
+            return "postmark_unreadable"
+        return all(each.status == "Deleted" for each in held) or "postmark_not_reactivated"
+    said = _answer(reply, now)
+    if said.name in NO_STREAM:
+        return False
+    return "postmark_unreadable" if reply.status < 300 else TABLE.judge(said).reason
 
 
 def _answer(reply: HttpReply, now: datetime) -> Answer:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from urllib.parse import quote
 
 import msgspec
 
@@ -25,6 +26,8 @@ from ulak.providers.letter import Letter, Mailbox, check_size, letter_of
 CAPABILITIES = Capabilities(channel=Channel.EMAIL)
 
 PATH = "/v3/mail/send"
+LISTS = ("bounces", "blocks", "spam_reports")
+"""Whose addresses SendGrid drops without the recipient having asked for it by a link."""
 MOST_BYTES = 30_000_000
 MOST_ARGUMENT_BYTES = 10_000
 MOST_CATEGORIES = 10
@@ -149,8 +152,7 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> HttpR
     settings = account.settings
     body = check_size(_encode(_mail(letter_of(message, LEFT_OUT), message, settings)), MOST_BYTES)
     headers = (("Authorization", f"Bearer {settings['api_key']}"), ("Content-Type", "application/json"))
-    default = f"https://api.{'eu.' if settings.get('region') == 'eu' else ''}sendgrid.com"
-    return HttpRequest("POST", keys.endpoint(settings, default) + PATH, headers, body)
+    return HttpRequest("POST", _base(settings) + PATH, headers, body)
 
 
 def read(reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
@@ -158,6 +160,29 @@ def read(reply: Reply, messages: Sequence[Message], account: Account, now: datet
     del account
     verdict = TABLE.judge(_answer(reply, now)) if isinstance(reply, HttpReply) else TABLE.unanswered(reply)
     return [verdict] * len(messages)
+
+
+def reactivate(address: str, account: Account, now: datetime) -> tuple[HttpRequest, ...]:
+    """Take an address off each list for which SendGrid drops mail; unsubscribes are the recipient's own and stay."""
+    del now
+    headers = (("Authorization", f"Bearer {account.settings['api_key']}"),)
+    base, name = _base(account.settings), quote(address, safe="")
+    return tuple(HttpRequest("DELETE", f"{base}/v3/suppression/{each}/{name}", headers) for each in LISTS)
+
+
+def reactivated(reply: HttpReply, now: datetime) -> bool | str:
+    """True: it was taken off; False: it was not there; else why not. An unread success is none. Never raises."""
+    said = _answer(reply, now)
+    if reply.status == 204:
+        return True
+    if reply.status == 404 and (said.name == "errors" or not reply.body.strip()):
+        return False
+    return "sendgrid_unreadable" if reply.status < 300 else TABLE.judge(said).reason
+
+
+def _base(settings: Mapping[str, object]) -> str:
+    default = f"https://api.{'eu.' if settings.get('region') == 'eu' else ''}sendgrid.com"
+    return keys.endpoint(settings, default)
 
 
 def _mail(letter: Letter, message: Message, settings: Mapping[str, object]) -> _Mail:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from urllib.parse import quote
 
 import msgspec
 
@@ -27,6 +28,7 @@ from ulak.providers.letter import Letter, ascii_mailbox, check_size, letter_of
 CAPABILITIES = Capabilities(channel=Channel.EMAIL)
 
 PATH = "/v2/email/outbound-emails"
+SUPPRESSED = "/v2/email/suppression/addresses/"
 MOST_BYTES = 40_000_000
 MOST_HEADERS = 15
 MOST_TAGS = 50
@@ -167,16 +169,8 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> HttpR
     """One message as one signed call; raises ``ContentError`` when it can never be sent."""
     (message,) = messages
     letter = letter_of(message, LEFT_OUT)
-    settings = account.settings
-    region = str(settings["region"])
-    body = check_size(_encode(_request(letter, message, settings)), MOST_BYTES)
-    headers = (("Content-Type", "application/json"),)
-    token = settings.get("session_token")
-    who = Keys(
-        str(settings["access_key"]), str(settings["secret_key"]), region, "ses", None if token is None else str(token)
-    )
-    url = keys.endpoint(settings, _host(region)) + PATH
-    return HttpRequest("POST", url, headers + sign("POST", url, headers, body, who, now), body)
+    body = check_size(_encode(_request(letter, message, account.settings)), MOST_BYTES)
+    return _signed("POST", PATH, body, account.settings, now)
 
 
 def read(reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
@@ -184,6 +178,32 @@ def read(reply: Reply, messages: Sequence[Message], account: Account, now: datet
     del account
     verdict = TABLE.judge(_answer(reply, now)) if isinstance(reply, HttpReply) else TABLE.unanswered(reply)
     return [verdict] * len(messages)
+
+
+def reactivate(address: str, account: Account, now: datetime) -> tuple[HttpRequest, ...]:
+    """Take an address off the account's suppression list of its region (``DeleteSuppressedDestination``)."""
+    return (_signed("DELETE", SUPPRESSED + quote(address, safe=""), b"", account.settings, now),)
+
+
+def reactivated(reply: HttpReply, now: datetime) -> bool | str:
+    """True: it was taken off; False: it was not there; else why not. An unread success is none. Never raises."""
+    said = _answer(reply, now)
+    if reply.status == 200 and reply.body.strip() in (b"", b"{}"):
+        return True
+    if reply.status == 404 and said.name == "NotFoundException":
+        return False
+    return "ses_unreadable" if reply.status < 300 else TABLE.judge(said).reason
+
+
+def _signed(method: str, path: str, body: bytes, settings: Mapping[str, object], now: datetime) -> HttpRequest:
+    region = str(settings["region"])
+    headers = (("Content-Type", "application/json"),)
+    token = settings.get("session_token")
+    who = Keys(
+        str(settings["access_key"]), str(settings["secret_key"]), region, "ses", None if token is None else str(token)
+    )
+    url = keys.endpoint(settings, _host(region)) + path
+    return HttpRequest(method, url, headers + sign(method, url, headers, body, who, now), body)
 
 
 def _request(letter: Letter, message: Message, settings: Mapping[str, object]) -> _SendEmail:
