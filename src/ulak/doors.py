@@ -63,7 +63,7 @@ from ulak.io.project import read_folder
 from ulak.io.tokens import Stores, Times, Tokens
 from ulak.io.valkey.bus import ValkeyBus
 from ulak.io.valkey.link import is_url
-from ulak.node import Node, account_with_secrets, sandboxed
+from ulak.node import Node, account_with_secrets, allowed_networks, sandboxed
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -210,16 +210,12 @@ def _bus(url: str, boot: int, presence: Presence) -> Bus:
 
 def _tokens(node: Node, keys: Keys) -> tuple[Tokens, HttpClient]:
     """Who believes users' tokens on this node, and the client that fetches identity providers' keys for it."""
-    try:
-        allowed = networks(filter(None, (each.strip() for each in node.settings.allow_networks.split(","))))
-    except ValueError as error:
-        raise SettingError(f"ULAK_ALLOW_NETWORKS: {error}") from None
 
     def issuers() -> dict[tuple[int, str], Issuer]:
         current = node.catalogs.current.items()
         return {(tenant, name): one for tenant, loaded in current for name, one in loaded.catalog.issuers.items()}
 
-    http = HttpClient(allowed, body_cap=BODY_CAP, connections=AT_ONCE)
+    http = HttpClient(allowed_networks(node.settings), body_cap=BODY_CAP, connections=AT_ONCE)
     stores = Stores(keys, Secrets(node.pool), Revocations(node.pool), issuers, http)
     return Tokens(stores, Times(time.time, time.monotonic, os.urandom)), http
 

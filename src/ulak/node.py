@@ -98,7 +98,7 @@ def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
     return replace(account, settings={**open_settings, **stand_in(account.provider, vendors)})
 
 
-def _allowed(settings: Settings, *more: str) -> Sequence[Network]:
+def allowed_networks(settings: Settings, *more: str) -> Sequence[Network]:
     """Networks that may be reached although the guard forbids them; raises ``SettingError``."""
     named = [text.strip() for text in settings.allow_networks.split(",") if text.strip()]
     try:
@@ -135,7 +135,7 @@ class Node:
         self._seen: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._solo = Solo()
-        self._files = HttpClient(_allowed(settings), body_cap=BODY_CAP, connections=32)
+        self._files = HttpClient(allowed_networks(settings), body_cap=BODY_CAP, connections=32)
         self.linker = _linker(settings.public_url, pool)
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
         self.finisher = Finisher(pool, self._attempt, self.failpoints)
@@ -357,7 +357,7 @@ class Node:
 
     def _vendor(self, account: Account) -> VendorSender:
         own = ("127.0.0.1/32",) if self.settings.sandbox_smtp else ()
-        return VendorSender(account, _allowed(self.settings, *own))
+        return VendorSender(account, allowed_networks(self.settings, *own))
 
     def _gauges(self) -> dict[str, float]:
         return {
