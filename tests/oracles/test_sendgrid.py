@@ -7,14 +7,10 @@ our requests in ``tests/sandbox/test_vendors.py``.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_network
@@ -22,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import eventually, missing, program
+from tests.support import eventually, from_npm
 from ulak.core.content.email import Attachment, EmailContent
 from ulak.core.model import Account, Channel
 from ulak.io.outbound.vendor import VendorSender
@@ -52,24 +48,7 @@ PLAIN = EmailContent("octo@example.com", "Hello", "text")
 @pytest.fixture(scope="module")
 def prism() -> Path:
     """The judge, installed once for each state of the lock file."""
-    npm = program("npm", package="npm")
-    lock = (HERE / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ulak"
-    made = cache / f"oracles-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not made.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(dir=cache))
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copy(HERE / name, fresh)
-        command = [npm, "ci", "--ignore-scripts", "--no-progress", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, check=False, timeout=300)
-        with suppress(OSError):  # another run may have been quicker
-            if done.returncode == 0:
-                fresh.rename(made)
-        shutil.rmtree(fresh, ignore_errors=True)
-        if not made.exists():
-            missing(f"needs prism, which npm could not install: {done.stderr[-500:]}")
-    return made / "node_modules" / ".bin" / "prism"
+    return from_npm(HERE, "oracles", "prism") / "prism"
 
 
 @pytest.fixture(scope="module")
