@@ -92,7 +92,9 @@ def after_outcome(outcome: Outcome, course: Course, now: datetime, jitter: float
             account = course.another if course.on_unknown == ELSEWHERE else None
             return Next(State.UNKNOWN, Reason.NO_ANSWER, verdict=verdict, account=account, moved=account is not None)
         case Kind.RECIPIENT_PERMANENT:
-            return Next(State.BOUNCED, Reason.ADDRESS_REFUSED, suppress=outcome.scope or "all")
+            # A device is put into quarantine instead: its store keeps the evidence.
+            suppress = None if outcome.device else outcome.scope or "all"
+            return Next(State.BOUNCED, Reason.ADDRESS_REFUSED, suppress=suppress)
         case Kind.PAYLOAD_ERROR:
             return Next(State.DEAD, Reason.BAD_PAYLOAD, dead=True)
         case Kind.POLICY_BLOCK:

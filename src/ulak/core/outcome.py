@@ -18,9 +18,12 @@ success; a call whose answer never came is ``unknown``, which is neither.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
+
+from ulak.core.device import Fate
 
 
 class Kind(StrEnum):
@@ -65,7 +68,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
     ``reason`` is a short stable word for people and filters (``smtp_550_5.1.1``); ``detail`` the
     vendor's own words, cut to 300 characters and free of addresses; ``wait`` seconds asked for by
-    the vendor; ``scope`` what a suppression covers (``all`` or a category).
+    the vendor; ``scope`` what a suppression covers (``all`` or a category). ``device`` is what it says of a push
+    address, which then is no matter for suppressions; ``dead_since`` when the service says that it died.
     """
 
     kind: Kind
@@ -75,6 +79,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     vendor_id: str | None = None
     wait: float | None = None
     scope: str | None = None
+    device: Fate | None = None
+    dead_since: datetime | None = None
 
 
 def outcome(

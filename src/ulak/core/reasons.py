@@ -17,6 +17,9 @@ class Reason(StrEnum):
     OPTED_OUT = "opted_out"
     NO_ADDRESS = "no_address"
     NO_ACCOUNT = "no_account"
+    DEVICE_GONE = "device_gone"
+    DEVICE_DISABLED = "device_disabled"
+    DEVICE_STALE = "device_stale"
     DELIVERED = "delivered"
     SEEN = "seen"
     READ = "read"
@@ -47,12 +50,16 @@ class Reason(StrEnum):
     RECIPIENT_BUSY = "recipient_busy"
     REDRIVEN = "redriven"
     ACCOUNT_PAUSED = "account_paused"
+    DEVICE_BUSY = "device_busy"
 
 
 SENTENCES: Mapping[Reason, str] = {
     Reason.OPTED_OUT: "The user does not want this category on this channel.",
     Reason.NO_ADDRESS: "The user has no address for this channel.",
     Reason.NO_ACCOUNT: "No account is declared that sends on this channel.",
+    Reason.DEVICE_GONE: "The device has been removed, or belongs to another user by now.",
+    Reason.DEVICE_DISABLED: "The push service no longer takes messages for the device.",
+    Reason.DEVICE_STALE: "The app has not been opened on the device for so long that only critical messages go there.",
     Reason.DELIVERED: "An earlier step had reached the user, and the route says to stop then.",
     Reason.SEEN: "The user had seen an earlier step, and the route says to stop then.",
     Reason.READ: "The user had read an earlier step, and the route says to stop then.",
@@ -79,4 +86,5 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.RECIPIENT_BUSY: "The address takes nothing for now, such as a full mailbox.",
     Reason.REDRIVEN: "Somebody asked for it to be tried again.",
     Reason.ACCOUNT_PAUSED: "Too much of what its account sent came back; its marketing waits for a resume.",
+    Reason.DEVICE_BUSY: "The push service wants the device left alone for a moment.",
 }

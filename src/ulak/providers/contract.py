@@ -8,7 +8,7 @@ Nothing here touches the world, so every vendor is tested by the thousand in a s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -16,6 +16,8 @@ from typing import Protocol
 import msgspec
 
 from ulak.core.content.email import ContentError, EmailContent
+from ulak.core.content.push import PushContent
+from ulak.core.device import Device
 from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
 from ulak.core.receipt import Permanence, Receipt, ReceiptKind, Told
@@ -26,6 +28,8 @@ __all__ = [
     "ConfirmSubscription",
     "Content",
     "ContentError",
+    "Credential",
+    "Credentialed",
     "DiscardRequest",
     "Discarded",
     "EmailContent",
@@ -41,6 +45,7 @@ __all__ = [
     "Permanence",
     "Phase",
     "Provider",
+    "PushContent",
     "Reactivates",
     "Receipt",
     "ReceiptKind",
@@ -53,6 +58,7 @@ __all__ = [
     "SmtpRequest",
     "Stage",
     "Told",
+    "Ungranted",
     "Verified",
 ]
 
@@ -70,7 +76,7 @@ class InboxContent:
     watched: bool
 
 
-Content = EmailContent | InboxContent | NoContent
+Content = EmailContent | InboxContent | PushContent | NoContent
 
 
 class Links(msgspec.Struct, frozen=True, gc=False):
@@ -86,6 +92,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     ``attempt`` is our id of this call (``att_…``), carried to the vendor where it can echo it;
     ``delivery`` stays the same over retries; ``target`` is one address. ``type``, ``category`` and ``klass``
     are those of the notification type; ``user`` is the caller's id of the recipient and never leaves Ulak.
+
+    For push: ``target`` is the id of ``device``, ``badge`` the user's unread items now, ``collapse`` the request's key
+    by which newer messages replace older ones, ``receipt`` the sealed token by which the app tells that it was shown,
+    ``entropy`` 48 fresh random bytes for providers whose ``CAPABILITIES.entropy`` says so.
     """
 
     delivery: str
@@ -99,6 +109,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     category: str = ""
     user: str = ""
     links: Links | None = None
+    notification: str = ""
+    device: Device | None = None
+    badge: int = 0
+    collapse: str | None = None
+    receipt: str | None = None
+    entropy: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +128,10 @@ class SmtpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP/1.1 request through the egress guard."""
+    """One HTTP request through the egress guard, by the version of HTTP that its sender speaks.
+
+    That of a ``Credentialed`` provider has no ``authorization``: its sender adds it.
+    """
 
     method: str
     url: str
@@ -204,7 +223,14 @@ class Refused:
     detail: str = ""
 
 
-Reply = SmtpReply | HttpReply | Stored | Discarded | Lost | Refused
+@dataclass(frozen=True, slots=True)
+class Ungranted:
+    """Nothing was sent, because no credential could be had: ``reply`` is what the grant's request came to."""
+
+    reply: HttpReply | Lost | Refused
+
+
+Reply = SmtpReply | HttpReply | Stored | Discarded | Lost | Refused | Ungranted
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +238,7 @@ class Capabilities:
     """What the vendor can do; ``batch`` is the most messages of one request.
 
     Without ``content`` nothing is rendered for it. With ``lookup`` it can be asked whether it took a message: its
-    module has the face of ``Findable``.
+    module has the face of ``Findable``. With ``entropy`` its messages bring random bytes.
     """
 
     channel: Channel
@@ -220,6 +246,7 @@ class Capabilities:
     content: bool = True
     idempotent: bool = False
     lookup: bool = False
+    entropy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +287,34 @@ class Provider(Protocol):
 
     def read(self, reply: Reply, messages: Sequence[Message], account: Account, now: datetime) -> Sequence[Outcome]:
         """Say what the reply meant, one outcome a message, in order. Never raises, whatever the reply."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The value of an ``authorization`` field: to be renewed from ``renew_at`` on, useless from ``ends_at`` on."""
+
+    value: str = field(repr=False)
+    renew_at: datetime
+    ends_at: datetime
+
+
+class Credentialed(Protocol):
+    """What a provider's module offers besides, whose calls carry a credential that many calls share.
+
+    I/O keeps it (``io/credentials``), one for each account and scope, so that these functions stay pure.
+    """
+
+    def scope(self, request: HttpRequest, account: Account) -> str:
+        """What one credential is good for: the origin of the request, or the empty text for all of an account's."""
+
+    def credential(self, scope: str, account: Account, now: datetime) -> Credential | HttpRequest:
+        """The credential of this moment, the same on every node, or the request that asks a vendor for one."""
+
+    def granted(self, reply: HttpReply, account: Account, now: datetime) -> Credential | None:
+        """What that request was answered with; None when it is no grant. Never raises."""
+
+    def stale(self, reply: HttpReply) -> bool:
+        """Whether the vendor refused the credential itself, so that a newer one may help. Never raises."""
 
 
 class Findable(Protocol):
