@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulak.core.link import MAX_LINK, Click, Link, LinkError, Open, Preferences, Unsubscribe, make, read
+from ulak.core.link import MAX_LINK, Click, Link, LinkError, Open, Preferences, Told, Unsubscribe, make, read
 
 _SECRET, _OTHER = b"s" * 32, b"t" * 32
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -16,6 +16,7 @@ _LINKS: st.SearchStrategy[Link] = st.one_of(
     st.builds(Preferences, st.integers(0, 2**31), _TEXT, st.none() | st.uuids()),
     st.builds(Click, st.integers(0, 2**31), st.uuids(), _TEXT),
     st.builds(Open, st.integers(0, 2**31), st.uuids()),
+    st.builds(Told, st.integers(0, 2**31), st.uuids()),
 )
 _LINK = Unsubscribe(3, "ada@example.com", "email", "orders", UUID(int=9))
 
@@ -67,3 +68,15 @@ def test_a_link_has_one_spelling(spelling: str) -> None:
 def test_a_link_that_nobody_would_read_is_not_made() -> None:
     with pytest.raises(ValueError, match=str(MAX_LINK)):
         make(Click(0, UUID(int=1), "https://example.com/" + "a" * MAX_LINK), 1, _SECRET)
+
+
+@given(st.integers(0, 2**31 - 1), st.uuids(), st.integers(0, 2**32 - 1))
+def test_what_an_app_tells_by_takes_little_of_a_push(tenant: int, delivery: UUID, kid: int) -> None:
+    assert len(make(Told(tenant, delivery), kid, _SECRET)) <= 70
+
+
+def test_kinds_of_links_are_not_taken_for_one_another() -> None:
+    pair = (3, UUID(int=9))
+    opened = read(make(Open(*pair), 1, _SECRET), {1: _SECRET})
+    told = read(make(Told(*pair), 1, _SECRET), {1: _SECRET})
+    assert (type(opened), type(told)) == (Open, Told)

@@ -73,16 +73,28 @@ class Open(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="o"):
     delivery: UUID
 
 
-Link = Unsubscribe | Preferences | Click | Open
+class Told(msgspec.Struct, frozen=True, gc=False, array_like=True, tag="r"):
+    """Tell what became of a push: it was shown, opened or dismissed. It travels in the push itself.
+
+    Pushes are small (4 kB at most, with all that is in them), so its id is written in 16 bytes, not in letters.
+    """
+
+    tenant: int
+    delivery: UUID
+
+
+Link = Unsubscribe | Preferences | Click | Open | Told
 
 _encode = msgspec.msgpack.Encoder().encode
+_encode_short = msgspec.msgpack.Encoder(uuid_format="bytes").encode
 _decoder: msgspec.msgpack.Decoder[Link] = msgspec.msgpack.Decoder(Link)
 
 
 def make(link: Link, kid: int, secret: bytes) -> str:
     """The token of a link, sealed with the secret of ``kid``; raises ``ValueError`` if it would be too long."""
     head = _VERSION + kid.to_bytes(4, "big")
-    token = base64.urlsafe_b64encode(head + _cipher(secret).encrypt(_encode(link), [_CONTEXT, head]))
+    said = (_encode_short if isinstance(link, Told) else _encode)(link)
+    token = base64.urlsafe_b64encode(head + _cipher(secret).encrypt(said, [_CONTEXT, head]))
     text = token.rstrip(b"=").decode("ascii")
     if len(text) > MAX_LINK:
         raise ValueError(f"a link has at most {MAX_LINK} characters")

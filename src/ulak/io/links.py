@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from ulak.core import link
-from ulak.core.link import Click, Link, LinkError, Open, Preferences, Unsubscribe
+from ulak.core.link import Click, Link, LinkError, Open, Preferences, Told, Unsubscribe
 from ulak.io.postgres.secrets import Purpose, Secrets
 
 CHOICES = "/u/"
@@ -103,6 +103,10 @@ class Linker:
     def shown(self, tenant: int, delivery: UUID) -> str | None:
         """The address of a picture that tells that a message is shown; None where there can be none."""
         return self._url(TRACKED, Open(tenant, delivery)) if self.base else None
+
+    def receipt(self, tenant: int, delivery: UUID) -> str:
+        """What an app shows to tell what became of a push; it knows the address of the API by itself."""
+        return link.make(Told(tenant, delivery), self._newest, self._held[self._newest])
 
     def _url(self, path: str, made: Link) -> str | None:
         try:
