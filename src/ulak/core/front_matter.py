@@ -20,9 +20,11 @@ MAX_TEMPLATE = 64 * 1024
 MAX_FILES = 20
 """The most files that go with one email."""
 
+MAX_ACTIONS = 3
 MAX_TAGS = 10
 MAX_PAIRS = 20
 
+_ACTION = ("name", "title", "url", "icon")
 _ATTACHED = ("url", "name", "type", "inline")
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}\Z")
 _HEADER = re.compile(r"(?:(?!x-ulak-)x-[a-z0-9-]{1,60}|in-reply-to|references)\Z", re.IGNORECASE)
@@ -72,11 +74,61 @@ def _attachment(value: object) -> dict[str, str]:
     return found
 
 
+def _switch(value: object) -> str:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - the reader of fields expects this one
+    return "true" if value else "false"
+
+
+def _actions(value: object) -> list[dict[str, str]]:
+    if not isinstance(value, list) or len(value) > MAX_ACTIONS:
+        raise ValueError(f"must be a list of at most {MAX_ACTIONS} tables")
+    return [_action(each) for each in value]
+
+
+def _action(value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not {"name", "title"} <= value.keys():
+        raise ValueError('must list tables with name and title, such as [{ name = "reply", title = "Reply" }]')
+    for key in value:
+        if key not in _ACTION:
+            known = f"; known keys: {', '.join(_ACTION)}"
+            raise ValueError(f"has no key '{key}'{did_you_mean(key, _ACTION) or known}")
+    return {key: fields.name(each) if key == "name" else fields.source(each) for key, each in value.items()}
+
+
 FRONT: Mapping[Channel, tuple[Field, ...]] = {
     Channel.IN_APP: (
         Field("title", fields.source, "first line of the item", required=True),
         Field("url", fields.source, "where a click leads: http, https, mailto, tel or a path"),
         Field("icon", fields.source, "URL or path of a picture"),
+    ),
+    Channel.PUSH: (
+        Field("title", fields.source, "first line of the notification", required=True),
+        Field("subtitle", fields.source, "line below it (iOS)"),
+        Field("url", fields.source, "where a tap leads: http, https, mailto, tel or a path"),
+        Field("icon", fields.source, "URL of a small picture (web)"),
+        Field("image", fields.source, "URL of a picture"),
+        Field("sound", fields.source, "default, none, or a file of the app"),
+        Field("color", fields.source, "#rrggbb of the icon (Android)"),
+        Field("thread", fields.source, "notifications of a thread are grouped on the device"),
+        Field("category", fields.source, "set of actions that the app has declared (iOS)"),
+        Field("android_channel", fields.source, "notification channel of the app (Android)"),
+        Field("priority", fields.one_of(("high", "normal", "low")), "instead of that of the class", shown='"normal"'),
+        Field(
+            "interruption",
+            fields.one_of(("passive", "active", "time-sensitive", "critical")),
+            "interruption level (iOS)",
+            shown='"time-sensitive"',
+        ),
+        Field("badge", _switch, "false: leave the number on the app's icon alone", shown="false"),
+        Field("silent", _switch, "true: wake the app with data and show nothing", shown="true"),
+        Field(
+            "actions",
+            _actions,
+            "buttons (web, or for the app to show): name and title, and if you like url and icon",
+            shown='[{ name = "reply", title = "Reply", url = "{{ data.url }}" }]',
+        ),
+        Field("data", _pairs, "pairs for the app", shown='{ order = "{{ data.id }}" }'),
     ),
     Channel.EMAIL: (
         Field("subject", fields.source, "subject line", required=True),

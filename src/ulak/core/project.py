@@ -20,7 +20,7 @@ from ulak.core import fields, issuer, locale, template_files
 from ulak.core.fields import Field, Problem, did_you_mean
 from ulak.core.issuer import Issuer
 from ulak.core.model import Account, Channel, Class, Mark, NotificationType, Step
-from ulak.core.template_files import KINDS, Template
+from ulak.core.template_files import KINDS, STANDS_IN, Template
 
 MAIN = "ulak.toml"
 LIFE: Mapping[Class, float] = {Class.CRITICAL: 300.0, Class.TRANSACTIONAL: 86400.0, Class.MARKETING: 14400.0}
@@ -186,12 +186,13 @@ class Catalog:
         return tuple(account for account in self.accounts.values() if account.channel == channel)
 
     def template(self, name: str, channel: Channel, tag: str | None) -> Template | None:
-        """The template for a locale, or the nearest that stands in for it."""
+        """The template for a locale, or the nearest that stands in for it; without any, that of a channel like it."""
         for candidate in locale.chain(tag, self.default_locale):
             found = self.templates.get((name, channel, candidate))
             if found is not None:
                 return found
-        return None
+        other = STANDS_IN.get(channel)
+        return None if other is None else self.template(name, other, tag)
 
 
 def digest(files: Mapping[str, str]) -> str:

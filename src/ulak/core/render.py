@@ -17,6 +17,7 @@ from ulak.core import formats, template
 from ulak.core.content import fill
 from ulak.core.content.email import EmailContent
 from ulak.core.content.page import CLIPPED, size_warning
+from ulak.core.content.push import PushContent
 from ulak.core.engine import ZONED, Draft, Engine, RenderError
 from ulak.core.fields import Problem
 from ulak.core.formats import Formats
@@ -24,6 +25,7 @@ from ulak.core.locale import canonical
 from ulak.core.model import Channel, NotificationType
 from ulak.core.project import Catalog
 from ulak.core.render_email import EmailMaker
+from ulak.core.render_push import push
 from ulak.core.template_files import FRONT, Template
 
 __all__ = ["InAppContent", "Preview", "RenderError", "Renderer"]
@@ -53,7 +55,7 @@ class InAppContent:
 class Preview:
     """What a user would get, from which file, which variables the data does not have, and what to look at."""
 
-    content: InAppContent | EmailContent
+    content: InAppContent | EmailContent | PushContent
     file: str
     locale: str
     missing: tuple[str, ...]
@@ -100,6 +102,11 @@ class Renderer:
         """Render an email; raise ``RenderError``."""
         return self._email(self._find(type, Channel.EMAIL, locale), context)
 
+    def push(self, type: NotificationType | str, locale: str | None, context: Mapping[str, Any]) -> PushContent:  # noqa: A002
+        """Render a push notification; raise ``RenderError``."""
+        file = self._find(type, Channel.PUSH, locale)
+        return push(file, self._draft(file, context))
+
     def preview(
         self,
         type: NotificationType | str,  # noqa: A002
@@ -111,7 +118,7 @@ class Renderer:
         file = self._find(type, channel, locale)
         name = type if isinstance(type, str) else type.name
         context = _imagined(name, locale, data)
-        content = self._in_app(file, context) if channel is Channel.IN_APP else self._email(file, context)
+        content = self._content(channel, file, context)
         read = {path for source in file.sources for path in template.variables(source)}
         missing = sorted(path for path in read if path.startswith("data.") and not _has(context, path))
         page = content.html if isinstance(content, EmailContent) else None
@@ -167,6 +174,13 @@ class Renderer:
             nearest = formats.nearest(language, canonical(locale) if locale else None)
             found = self._customs[key] = Formats(nearest, formats.zone(timezone, self._home))
         return found
+
+    def _content(
+        self, channel: Channel, file: Template, context: Mapping[str, Any]
+    ) -> InAppContent | EmailContent | PushContent:
+        if channel is Channel.PUSH:
+            return push(file, self._draft(file, context))
+        return self._in_app(file, context) if channel is Channel.IN_APP else self._email(file, context)
 
     def _in_app(self, file: Template, context: Mapping[str, Any]) -> InAppContent:
         draft = self._draft(file, context)

@@ -18,8 +18,15 @@ from ulak.core.template_parts import Layout, Shared
 
 __all__ = ["FRONT", "KINDS", "MAX_TEMPLATE", "Template", "read"]
 
-KINDS: Mapping[Channel, tuple[str, ...]] = {Channel.IN_APP: ("txt",), Channel.EMAIL: ("md", "html", "mjml", "txt")}
+KINDS: Mapping[Channel, tuple[str, ...]] = {
+    Channel.IN_APP: ("txt",),
+    Channel.PUSH: ("txt",),
+    Channel.EMAIL: ("md", "html", "mjml", "txt"),
+}
 """Channels that need a template, and the file name endings that each may have."""
+
+STANDS_IN: Mapping[Channel, Channel] = {Channel.PUSH: Channel.IN_APP}
+"""A channel whose template serves where one of the channel itself is missing: it has all the keys that are needed."""
 
 
 @dataclass(frozen=True, slots=True)
