@@ -65,6 +65,6 @@ async def preview(call: Call) -> Response:
         seen = loaded.renderer.preview(kind, body.channel, locale, body.data)
     except RenderError as error:
         raise invalid("render_failed", "$.data", str(error), "mend the template or the data") from None
-    content = {name: value for name, value in asdict(seen.content).items() if value not in (None, ())}
+    content = {name: value for name, value in asdict(seen.content).items() if value not in (None, (), {})}
     language = seen.locale or None
     return answer(wire.PreviewAnswer(body.channel, language, seen.file, content, seen.missing, seen.warnings))
