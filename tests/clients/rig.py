@@ -29,7 +29,9 @@ PROJECT = {
 PAGE = """<!doctype html><meta charset="utf-8"><title>test</title><script type="module">
 import { connect } from "/ulak.js";
 window.log = [];
-window.begin = (options) => {
+const random = Math.random;
+window.begin = ({ chance = 0.05, ...options }) => {
+  Math.random = () => chance * random(); // so that no run of bad luck makes a client wait for long
   const token = async () => {
     const answer = await fetch(`/token?user=${options.user}&ttl=${options.ttl ?? 3600}`);
     if (!answer.ok) throw new Error(answer.status);
@@ -138,9 +140,9 @@ class Wire:
         self.streams = 0
         self.connections = 0
         self.blocks_upgrades = False
-        self.deaf = False
         self._down = False
         self._pairs: set[tuple[asyncio.StreamWriter, bool]] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -162,6 +164,10 @@ class Wire:
     def mend(self) -> None:
         """Let connections through again."""
         self._down = False
+
+    def deafen(self) -> None:
+        """Swallow all that is said over the connections that there are; later ones hear."""
+        self._deaf.update(writer for writer, _ in self._pairs)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Wire]:
@@ -203,7 +209,8 @@ class Wire:
         self._pairs.add(pair)
         onward.write(head)
         try:
-            ways = {asyncio.create_task(self._pass(reader, onward)), asyncio.create_task(self._pass(there, writer))}
+            said, heard = self._pass(reader, onward, writer), self._pass(there, writer, writer)
+            ways = {asyncio.create_task(said), asyncio.create_task(heard)}
             done, pending = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             with suppress(OSError):
                 await writer.drain()
@@ -212,11 +219,14 @@ class Wire:
             await asyncio.gather(*done, *pending, return_exceptions=True)
         finally:
             self._pairs.discard(pair)
+            self._deaf.discard(writer)
             onward.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, browser: asyncio.StreamWriter
+    ) -> None:
         while data := await reader.read(65_536):
-            if not self.deaf:
+            if browser not in self._deaf:
                 writer.write(data)
                 await writer.drain()
 
@@ -266,7 +276,7 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    async def until(self, condition: str, within: float = 15.0) -> None:
+    async def until(self, condition: str, within: float = 40.0) -> None:
         """Wait until a JavaScript expression is true."""
         try:
             await self.page.wait_for_function(f"() => ({condition})", timeout=within * 1000, polling=20)
@@ -274,12 +284,20 @@ class Tab:
             tail = await self.page.evaluate("JSON.stringify([inbox.status, window.log.slice(-8)])")
             raise AssertionError(f"not within {within:g} s: {condition}; {tail}") from error
 
-    async def holds(self, *titles: str, within: float = 15.0) -> None:
+    async def holds(self, *titles: str, within: float = 40.0) -> None:
         """Wait until the inbox is exactly this, in no order, each item told as new once and never again."""
         wanted = json.dumps(sorted(titles), separators=(",", ":"), ensure_ascii=False)
         await self.until(f"JSON.stringify(inbox.items.map(i => i.title).sort()) === {json.dumps(wanted)}", within)
         shown = await self.page.evaluate("log.flatMap(e => e.added ?? []).map(i => i.title)")
         assert sorted(shown) == sorted(titles)
+
+    @asynccontextmanager
+    async def reopening(self) -> AsyncIterator[None]:
+        """Wait at the end until another connection is open than at the beginning, be it ever so quick."""
+        opens = "log.filter(e => e.state === 'open').length"
+        before = await self.get(opens)
+        yield
+        await self.until(f"{opens} > {before} && inbox.status.state === 'open'")
 
     async def get(self, expression: str) -> Any:
         """What an expression is worth in the page."""

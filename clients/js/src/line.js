@@ -172,15 +172,18 @@ export class Line {
     return fetch(`${this.#options.url}/v1/me/inbox${path}`, { cache: "no-store", headers, ...init });
   }
 
-  /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
-    if (this.#socket ? !this.#upgraded : false) this.#blocked++;
+  /** @param {number} code @param {string} reason @param {boolean} [own] nothing failed: it asks for another */
+  #lost(code, reason, own) {
+    const refused = this.#socket && !this.#upgraded;
+    if (refused) this.#blocked++;
     else if (this.#blocked > 1) this.#blocked = 1; // after SSE the next try is a socket
     if (this.#open && Date.now() - this.#since > STEADY) this.#tries = 0;
     this.#drop();
+    if (refused && this.#blocked > 1) return this.#try(); // its other half: a stream, at once
     if (code === 4006 || code === 4500) this.#ticket = undefined;
     if (code >= 4500 && !(code === 4500 && this.#usedTicket)) return this.#client.tell({ state: "closed", code, reason });
-    const wait = this.#drained ?? Math.random() * Math.min(LONGEST, (SECOND / 2) * 2 ** this.#tries++);
+    const most = Math.min(LONGEST, (SECOND / 2) * 2 ** (own ? 0 : this.#tries++));
+    const wait = this.#drained ?? Math.random() * most;
     this.#client.tell({ state: "waiting", code, reason, wait });
     this.#timer = setTimeout(() => this.#try(), wait);
   }
@@ -288,7 +291,7 @@ export class Line {
     }
     this.#ack();
     if (now > this.#renew) this.#refresh();
-    if (!this.#socket && now - this.#since > UPGRADE) this.#lost(1000, "time to try a socket again");
+    if (!this.#socket && now - this.#since > UPGRADE) this.#lost(1000, "time to try a socket again", true);
     else if (this.#pinged ? now - this.#pinged > PATIENCE : now - this.#heard > SILENCE + (this.#socket ? 0 : PATIENCE)) {
       if (this.#pinged || !this.#socket) this.#lost(1006, "no answer");
       else this.#ping();
@@ -342,7 +345,7 @@ export class Line {
   /** What SSE can't say. Marks and acks go over HTTP; topics stand in the stream's address. @param {Frame} command */
   async #patch({ op, id, ids, up_to, revision }) {
     if (/subscribe/.test(op)) {
-      this.#lost(1000, "topics changed");
+      this.#lost(1000, "topics changed", true);
       this.#blocked = 2;
     }
     const delivered = { after: this.#client.acked, up_to: revision, active: this.#active };
