@@ -8,7 +8,7 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import msgspec
@@ -63,6 +63,10 @@ class Fate(StrEnum):
 
 STRIKES = 5
 """So many refusals in a row without a success between them put a device into quarantine."""
+
+
+STALE = timedelta(days=60)
+"""A device whose app was not heard of for so long gets what is critical, and nothing else."""
 
 
 class Device(msgspec.Struct, frozen=True, gc=False):
