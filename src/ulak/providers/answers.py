@@ -6,7 +6,8 @@ last rows, which every table shares, fit everything: always as a failure, or as 
 may have been taken.
 
 A vendor's own refusal is definite. A gateway's 502 or 504 is not: it lost the answer of a vendor that may have
-taken the message, so it counts as unanswered, and so does a success that can't be read.
+taken the message, so it counts as unanswered, and so does a success that can't be read. Where no credential could
+be had, nothing was sent: that is never unanswered, whatever became of the request for it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from datetime import datetime
 
 import msgspec
 
+from ulak.core.device import Fate
 from ulak.core.outcome import Blame, Kind, Outcome, outcome
-from ulak.providers.contract import HttpReply, Lost, Phase, Refused, Reply, Row
+from ulak.providers.contract import HttpReply, Lost, Phase, Refused, Reply, Row, Ungranted
 
 OTHERS = "others"
 """``with others`` fits any name: the vendor's own word for something that no row above knows."""
@@ -34,7 +36,8 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a vendor said: ``name`` is its word for it (empty for none), ``text`` its sentence for people.
 
-    ``vendor_id`` is its id of a message that it took; ``wait`` the seconds that it asked for.
+    ``vendor_id`` is its id of a message that it took; ``wait`` the seconds that it asked for; ``dead_since`` when a
+    device died, by its own word.
     """
 
     status: int
@@ -42,11 +45,15 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     text: str = ""
     vendor_id: str | None = None
     wait: float | None = None
+    dead_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule(Row):
-    """A row with what it fits; ``wait`` stands in where the vendor names no seconds."""
+    """A row with what it fits; ``wait`` stands in where the vendor names no seconds.
+
+    ``device`` is what the answer says of the device; ``grant`` marks rows on the request for a credential.
+    """
 
     status: re.Pattern[str] = re.compile("")
     names: frozenset[str] = frozenset()
@@ -55,6 +62,8 @@ class Rule(Row):
     lost: frozenset[str] = frozenset()
     blame: Blame | None = None
     wait: float | None = None
+    device: Fate | None = None
+    grant: bool = False
 
     def fits(self, answer: Answer) -> bool:
         """Whether an answer is one of those that the row speaks of."""
@@ -69,8 +78,15 @@ class Rule(Row):
         return self.phase is lost.phase and (not self.lost or lost.reason in self.lost)
 
 
-def rule(
-    answer: str, kind: Kind, reason: str, sentence: str, *, blame: Blame | None = None, wait: float | None = None
+def rule(  # noqa: PLR0913 - one line of a table is read at one glance
+    answer: str,
+    kind: Kind,
+    reason: str,
+    sentence: str,
+    *,
+    blame: Blame | None = None,
+    wait: float | None = None,
+    device: Fate | None = None,
 ) -> Rule:
     """Read ``answer`` as the pattern that it is; raises ``ValueError`` for one that is none."""
     match = _ANSWER.fullmatch(answer)
@@ -87,23 +103,29 @@ def rule(
         words=tuple(word.lower() for word in re.findall('"([^"]+)"', match[3] or "")),
         blame=blame,
         wait=wait,
+        device=device,
     )
 
 
 class Table:
-    """A vendor's rows, completed by those that all vendors share. ``vendor`` opens every shared reason."""
+    """A vendor's rows, completed by those that all vendors share. ``vendor`` opens every shared reason.
 
-    def __init__(self, vendor: str, *rows: Rule) -> None:
+    ``grants`` says that a credential may have to be asked for, which can fail by itself.
+    """
+
+    def __init__(self, vendor: str, *rows: Rule, grants: bool = False) -> None:
         own = {row.answer for row in rows}
         self.vendor = vendor
-        self.rows = (*rows, *(row for row in _shared(vendor) if row.answer not in own))
+        self.grants = _grants(vendor)
+        shared = (row for row in _shared(vendor) if row.answer not in own)
+        self.rows = (*rows, *(self.grants if grants else ()), *shared)
 
     def judge(self, answer: Answer) -> Outcome:
         """The outcome of an answer, by the first row that fits."""
-        row = next(row for row in self.rows if row.fits(answer))
+        row = next(row for row in self.rows if not row.grant and row.fits(answer))
         if row.kind is Kind.ACCEPTED:
             return outcome(row.kind, row.reason, vendor_id=_id(answer.vendor_id))
-        waits = row.kind in (Kind.THROTTLED, Kind.RETRY, Kind.NEXT_PROVIDER)
+        waits = row.kind in (Kind.THROTTLED, Kind.RETRY, Kind.NEXT_PROVIDER) or row.device is Fate.BUSY or row.wait
         made = outcome(
             row.kind,
             row.reason.format(name=_plain(answer.name), status=answer.status),
@@ -111,6 +133,9 @@ class Table:
             wait=(answer.wait if answer.wait is not None else row.wait) if waits else None,
             scope="all" if row.kind is Kind.RECIPIENT_PERMANENT else None,
         )
+        if row.device is not None:
+            since = answer.dead_since if row.device is Fate.DEAD else None
+            made = msgspec.structs.replace(made, device=row.device, dead_since=since)
         return made if row.blame is None else msgspec.structs.replace(made, blame=row.blame)
 
     def unanswered(self, reply: Reply) -> Outcome:
@@ -118,9 +143,24 @@ class Table:
         if isinstance(reply, Lost):
             row = next(row for row in self.rows if row.fits_loss(reply))
             return outcome(row.kind, row.reason.format(lost=_plain(reply.reason)), detail=redact(reply.detail))
+        if isinstance(reply, Ungranted):
+            return self._ungranted(reply.reply)
         row = self.rows[-1]
         detail = _refusal(reply) if isinstance(reply, Refused) else type(reply).__name__
         return outcome(row.kind, row.reason, detail=redact(detail))
+
+    def _ungranted(self, reply: HttpReply | Lost | Refused) -> Outcome:
+        """The outcome where nothing was sent, because no credential could be had."""
+        refused, lost, *answered = self.grants
+        if isinstance(reply, Refused):
+            return outcome(refused.kind, refused.reason, detail=redact(_refusal(reply)))
+        if isinstance(reply, Lost):
+            return outcome(lost.kind, lost.reason.format(lost=_plain(reply.reason)), detail=redact(reply.detail))
+        row = next(row for row in answered if row.fits(Answer(reply.status)))
+        # An answer that is no refusal may hold a credential that we could not read: nothing of it is told.
+        said = text_of(reply) if reply.status >= 400 else ""
+        detail = redact(f"no credential: {reply.status} {said}")
+        return outcome(row.kind, row.reason.format(status=reply.status), detail=detail)
 
 
 def _refusal(reply: Refused) -> str:
@@ -151,6 +191,27 @@ def _shared(vendor: str) -> tuple[Rule, ...]:
              "The account cannot be reached as it is set up: its address is refused by the egress guard.",
              status=re.compile("(?!)")),
     )  # fmt: skip
+
+
+def _grants(vendor: str) -> tuple[Rule, ...]:
+    """What may come of the request for a credential; in none of these cases was a message sent."""
+    asked = "the request for a credential:"
+    start = f"{vendor}_grant"
+    rows = (
+        (f"{asked} refusal of ours to dial", "(?!)", Kind.NEXT_PROVIDER, f"{start}_not_reached",
+         "The address that grants credentials is refused by the egress guard; nothing was sent."),
+        (f"{asked} no answer", "(?!)", Kind.RETRY, f"{start}_{{lost}}", "No credential came; nothing was sent."),
+        (f"{asked} 408,429,5xx", "408|429|5[0-9][0-9]", Kind.RETRY, f"{start}_{{status}}",
+         "No credential for now; nothing was sent."),
+        (f"{asked} 3xx,4xx", "[34][0-9][0-9]", Kind.NEXT_PROVIDER, f"{start}_{{status}}",
+         "No credential for this account: its key is wrong, revoked or without the right; nothing was sent."),
+        (f"{asked} any other answer", "-?[0-9]+", Kind.RETRY, f"{start}_unreadable",
+         "An answer without a credential in it; nothing was sent."),
+    )  # fmt: skip
+    return tuple(
+        Rule(answer, kind, reason, sentence, status=re.compile(status), grant=True)
+        for answer, status, kind, reason, sentence in rows
+    )
 
 
 def _lost(vendor: str, names: str, kind: Kind, sentence: str, phase: Phase = Phase.NOT_SENT) -> Rule:

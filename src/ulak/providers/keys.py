@@ -48,9 +48,9 @@ def check_secrets(settings: Mapping[str, object], names: Sequence[str]) -> None:
             raise ValueError(f"{given[0]}: is empty, or has characters that it can't have")
 
 
-def check_endpoint(settings: Mapping[str, object]) -> None:
+def check_endpoint(settings: Mapping[str, object], key: str = "endpoint") -> None:
     """A replaced address must be an absolute URL without query, encrypted unless it is on this machine."""
-    given = settings.get("endpoint")
+    given = settings.get(key)
     if given is None:
         return
     try:
@@ -59,9 +59,9 @@ def check_endpoint(settings: Mapping[str, object]) -> None:
     except ValueError:
         scheme, host = "", None
     if host is None or re.search(r"[^!-~]|[?#@\\]", str(given)):
-        raise ValueError("endpoint: must be a URL such as https://api.example.com")
+        raise ValueError(f"{key}: must be a URL such as https://api.example.com")
     if scheme != "https" and not (scheme == "http" and is_loopback(host)):
-        raise ValueError("endpoint: must begin with https://; http:// would send the key in the clear")
+        raise ValueError(f"{key}: must begin with https://; http:// would send the key in the clear")
 
 
 def check_pattern(settings: Mapping[str, object], key: str, pattern: str, what: str) -> None:
