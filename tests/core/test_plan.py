@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ulak.core.device import STALE, AddressKind, fits
 from ulak.core.ids import new_id
 from ulak.core.model import Account, Channel, Class, Mark, NotificationType, Step, User
-from ulak.core.plan import BUCKETS, Facts, Planned, Policy, bucket, plan
+from ulak.core.plan import BUCKETS, Facts, Planned, Policy, Reachable, bucket, plan
 from ulak.core.reasons import Reason
 from ulak.core.states import TRANSITIONS, Event, State
 
@@ -30,7 +31,25 @@ step = st.builds(
     Step, st.sampled_from(list(Channel)), st.sampled_from([0.0, 30.0]), st.sampled_from([Mark.NONE, Mark.READ])
 )
 user = st.builds(User, word, st.none() | word, st.none() | word)
-facts = st.builds(Facts, user, st.booleans(), st.lists(choice, max_size=6), st.lists(suppression, max_size=4))
+device = st.builds(
+    Reachable,
+    st.uuids().map(lambda u: f"dev_{u.hex}"),
+    st.sampled_from(AddressKind),
+    st.sampled_from(["", "com.example.app", "com.example.other"]),
+    st.sampled_from(["ios", "android", "web"]),
+    st.sampled_from(["", "main", "spare", "gone"]),
+    st.booleans(),
+    st.sampled_from([0.0, STALE.total_seconds() - 1, STALE.total_seconds()]),
+)
+devices = st.lists(device, max_size=4, unique_by=lambda d: d.id)
+push_account = st.builds(
+    Account,
+    st.sampled_from(["main", "spare", "other"]),
+    st.sampled_from(["apns", "fcm", "webpush", "noop"]),
+    st.just(Channel.PUSH),
+    settings=st.sampled_from([{}, {"apps": ["com.example.app"]}]),
+)
+facts = st.builds(Facts, user, st.booleans(), st.lists(choice, max_size=6), st.lists(suppression, max_size=4), devices)
 
 
 def numbers() -> Iterator[UUID]:
@@ -51,13 +70,14 @@ def email(known: Facts, klass: Class = Class.TRANSACTIONAL, **more: Any) -> Plan
 
 
 @given(st.lists(step, max_size=6), facts, st.sampled_from(Class), st.booleans())
-def test_every_step_is_decided_once_and_explained(
+def test_every_step_is_decided_once_for_each_target_and_explained(
     route: list[Step], known: Facts, klass: Class, accounts: bool
 ) -> None:
     planned = plan(policy(*route, klass=klass, accounts=ACCOUNTS if accounts else {}), known, numbers())
-    assert [(p.channel, p.unless) for p in planned] == [(s.channel, s.unless) for s in route]
+    wanted = [s for s in route for _ in range(len(known.devices) or 1 if s.channel is Channel.PUSH else 1)]
+    assert [(p.channel, p.unless) for p in planned] == [(s.channel, s.unless) for s in wanted]
     assert len({p.id for p in planned}) == len(planned)
-    for p, s in zip(planned, route, strict=True):
+    for p, s in zip(planned, wanted, strict=True):
         record = json.loads(p.decision)
         assert len(p.decision.encode()) <= 1024
         assert record["catalog"] == 3
@@ -69,6 +89,79 @@ def test_every_step_is_decided_once_and_explained(
         assert p.reason is None or Reason(p.reason)
         assert p.delay == (0.0 if p.settled else s.after)
         assert p.channel not in ADDRESSED or p.target or p.state == "skipped" or known.user.email == ""
+
+
+@given(facts, st.sampled_from(Class), st.lists(push_account, max_size=4, unique_by=lambda a: a.name))
+def test_a_push_goes_to_each_device_that_can_take_it_by_an_account_that_reaches_it(
+    known: Facts, klass: Class, accounts: list[Account]
+) -> None:
+    step = Step(Channel.PUSH)
+    planned = plan(policy(step, klass=klass, accounts={Channel.PUSH: accounts}), known, numbers())
+    assert [p.target for p in planned] == ([d.id for d in known.devices] or [""])
+    by_name = {account.bulkhead: account for account in accounts}
+    for p, d in zip(planned, known.devices, strict=False):
+        able = [a for a in accounts if fits(a, d.kind, d.app, d.account)]
+        assert json.loads(p.decision)["device"] == f"{d.kind}/{d.platform}"
+        if p.state == "pending":
+            assert by_name[p.bulkhead] in able
+            assert not d.disabled
+            assert klass is Class.CRITICAL or d.unseen < STALE.total_seconds()
+        elif p.reason in ("device_disabled", "device_stale"):
+            assert d.disabled or (klass is not Class.CRITICAL and d.unseen >= STALE.total_seconds())
+        elif p.reason == "no_account":
+            assert not able
+
+
+def push(*devices: Reachable, klass: Class = Class.TRANSACTIONAL, **more: Any) -> list[Planned]:
+    return plan(policy(Step(Channel.PUSH), klass=klass, **more), Facts(ADA, True, devices=devices), numbers())
+
+
+def test_who_has_no_device_is_skipped_once() -> None:
+    (planned,) = push()
+    assert (planned.state, planned.reason, planned.target) == ("skipped", "no_address", "")
+
+
+@pytest.mark.parametrize(
+    ("one", "klass", "end"),
+    [
+        (Reachable("dev_1", AddressKind.APNS), Class.MARKETING, "pending:push/ios"),
+        (Reachable("dev_1", AddressKind.FCM_TOKEN), Class.MARKETING, "pending:push/droid"),
+        (Reachable("dev_1", AddressKind.FCM_FID), Class.MARKETING, "pending:push/droid"),
+        (Reachable("dev_1", AddressKind.WEBPUSH), Class.MARKETING, "pending:push/web1"),
+        (Reachable("dev_1", AddressKind.WEBPUSH, account="web2"), Class.MARKETING, "pending:push/web2"),
+        (Reachable("dev_1", AddressKind.WEBPUSH, account="gone"), Class.MARKETING, "skipped:no_account"),
+        (Reachable("dev_1", AddressKind.APNS, "com.other"), Class.MARKETING, "skipped:no_account"),
+        (Reachable("dev_1", AddressKind.APNS, disabled=True), Class.CRITICAL, "skipped:device_disabled"),
+        (Reachable("dev_1", AddressKind.APNS, unseen=60 * 86_400.0), Class.MARKETING, "skipped:device_stale"),
+        (Reachable("dev_1", AddressKind.APNS, unseen=60 * 86_400.0), Class.CRITICAL, "pending:push/ios"),
+    ],
+)
+def test_a_device_is_reached_by_an_account_of_its_service_app_and_key(one: Reachable, klass: Class, end: str) -> None:
+    accounts = [
+        Account(name, provider, Channel.PUSH, priority=n, settings=settings)
+        for n, (name, provider, settings) in enumerate(
+            [
+                ("web1", "webpush", {}),
+                ("web2", "webpush", {}),
+                ("ios", "apns", {"apps": ["com.app"]}),
+                ("droid", "fcm", {}),
+            ],
+            start=1,
+        )
+    ]
+    (planned,) = push(one, klass=klass, accounts={Channel.PUSH: accounts})
+    assert f"{planned.state}:{planned.reason or planned.bulkhead}" == end
+    assert planned.target == "dev_1"
+
+
+def test_devices_matter_only_where_a_route_pushes() -> None:
+    assert policy(Step(Channel.EMAIL), Step(Channel.PUSH)).pushes
+    assert not policy(Step(Channel.EMAIL), Step(Channel.PUSH), only=frozenset({Channel.EMAIL})).pushes
+    assert not policy(Step(Channel.EMAIL)).pushes
+    (planned,) = plan(
+        policy(Step(Channel.EMAIL)), Facts(ADA, True, devices=[Reachable("dev_1", AddressKind.APNS)]), numbers()
+    )
+    assert planned.target == ADA.email
 
 
 @given(facts, st.sampled_from(Class))

@@ -58,9 +58,10 @@ async def plan_batch(
     pairs = await _recipients(connection, works, again=looks.again)
     if not pairs:
         return []
-    known = await planning.facts(connection, [(work.tenant, user) for work, user in pairs])
-    ids = iter(looks.new_id, None)
     policies = {work.id: _policy(work, catalogs[work.tenant, work.catalog].catalog, looks.usable) for work in works}
+    pushes = any(policy.pushes for policy in policies.values())
+    known = await planning.facts(connection, [(work.tenant, user) for work, user in pairs], devices=pushes)
+    ids = iter(looks.new_id, None)
     writes: list[Write] = []
     for (work, _), facts in zip(pairs, known, strict=True):
         policy = policies[work.id]

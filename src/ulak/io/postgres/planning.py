@@ -8,15 +8,17 @@ from uuid import UUID
 
 import msgspec
 
+from ulak.core.device import AddressKind
 from ulak.core.inbox import News, new_text, origin_text
 from ulak.core.model import User
-from ulak.core.plan import Facts, Planned, bucket
+from ulak.core.plan import Facts, Planned, Reachable, bucket
 from ulak.core.work import PlanWork
 from ulak.io.postgres.columns import coded, thinned, turned
 from ulak.io.postgres.pool import Connection
 from ulak.io.postgres.queries import load
 
 _sql = load("plan")
+_KINDS = frozenset(AddressKind)
 
 
 class Write(msgspec.Struct, frozen=True, gc=False):
@@ -55,13 +57,19 @@ async def finish_work(connection: Connection, works: Sequence[PlanWork], boot: i
     return {row["id"]: row["verdict"] for row in rows}
 
 
-async def facts(connection: Connection, users: Sequence[tuple[int, User | str]]) -> list[Facts]:
-    """What is known of each (tenant, user or id), in order; a request's own address wins over the stored one."""
+async def facts(
+    connection: Connection, users: Sequence[tuple[int, User | str]], *, devices: bool = False
+) -> list[Facts]:
+    """What is known of each (tenant, user or id), in order; a request's own address wins over the stored one.
+
+    Their ``devices`` are looked up when somebody is to be pushed to.
+    """
     rows = await connection.fetch(
         _sql.facts,
         [tenant for tenant, _ in users],
         [u if isinstance(u, str) else u.id for _, u in users],
         thinned([None if isinstance(u, str) else u.email for _, u in users]),
+        devices,
     )
     found: list[Facts] = [Facts(User(""), known=False)] * len(users)
     for row in rows:
@@ -76,8 +84,17 @@ async def facts(connection: Connection, users: Sequence[tuple[int, User | str]])
         )
         choices = [(c[0], c[1], c[2] == "true") for c in row["choices"] or ()]
         suppressed = [(s[0], s[1], s[2]) for s in row["suppressed"] or ()]
-        found[row["ord"] - 1] = Facts(user, row["known"], choices, suppressed)
+        found[row["ord"] - 1] = Facts(user, row["known"], choices, suppressed, _reachable(row["devices"] or ()))
     return found
+
+
+def _reachable(rows: Sequence[Sequence[str]]) -> list[Reachable]:
+    """Devices; of a kind that only a later release knows there are none for us."""
+    return [
+        Reachable(v[0], AddressKind(v[1]), v[2], v[3], v[4], v[5] == "true", float(v[6]))
+        for v in rows
+        if v[1] in _KINDS
+    ]
 
 
 async def planned_before(connection: Connection, users: Sequence[tuple[int, UUID, str]]) -> set[int]:

@@ -84,14 +84,20 @@ WHERE tenant = $1::int AND id > $2::text COLLATE "C"
 ORDER BY id;
 
 -- name: facts
--- What is known of the users of a batch: addresses, choices, and the suppressions of their addresses
--- (of the request's own address where it brought one).
+-- What is known of the users of a batch: addresses, choices, the suppressions of their addresses
+-- (of the request's own address where it brought one), and their devices where something is to be pushed ($4).
 SELECT q.ord::int AS ord, u.id IS NOT NULL AS known, u.email, u.phone, u.locale, u.timezone,
        (SELECT array_agg(ARRAY[p.category, p.channel, p.allowed::text]) FROM preferences p
         WHERE p.tenant = q.tenant AND p.user_id = q.user_id) AS choices,
        (SELECT array_agg(ARRAY[s.channel, s.scope, s.reason]) FROM suppressions s
         WHERE s.tenant = q.tenant AND s.channel = 'email' AND s.address = lower(coalesce(q.email, u.email) COLLATE "C")
-          AND (s.expires_at IS NULL OR s.expires_at > now())) AS suppressed
+          AND (s.expires_at IS NULL OR s.expires_at > now())) AS suppressed,
+       CASE WHEN $4::bool THEN (
+           SELECT array_agg(ARRAY[v.id, v.kind, v.app, v.platform, v.account,
+                                  (v.disabled_at IS NOT NULL OR coalesce(v.expires_at <= now(), false))::text,
+                                  extract(epoch FROM now() - v.seen_at)::text] ORDER BY v.id)
+           FROM devices v WHERE v.tenant = q.tenant AND v.user_id = q.user_id
+       ) END AS devices
 FROM unnest($1::int[], $2::text[], $3::text[]) WITH ORDINALITY AS q (tenant, user_id, email, ord)
 LEFT JOIN users u ON u.tenant = q.tenant AND u.id = q.user_id;
 
