@@ -21,7 +21,6 @@ from ulak.core.link import Click, Open
 from ulak.core.loaded import Loaded
 from ulak.core.project import load
 from ulak.edge.links import LinkDeps, LinkDoor, door, form
-from ulak.edge.links.rate import Rates
 from ulak.edge.links.words import WORDS, accepted, language
 from ulak.io.links import Linker
 from ulak.io.postgres.consents import NEWEST, By, Choice, Consents
@@ -316,10 +315,3 @@ def test_every_language_has_every_word_and_the_same_gaps() -> None:
 def test_no_body_breaks_the_reader(body: bytes, kind: bytes) -> None:
     fields = form.read(kind, body)
     assert fields is None or len(fields) <= len(body)
-
-
-def test_what_is_remembered_of_links_is_bounded() -> None:
-    rates = Rates(1, 10.0, lambda: 0.0, most=5)
-    assert [rates.take(str(n)) for n in range(20)] == [True] * 20
-    assert rates.take("19") is False
-    assert len(rates._full_at) == 5

@@ -25,9 +25,9 @@ from ulak.core.content.tracked import fit
 from ulak.core.ids import external
 from ulak.core.link import Click, LinkError, Open, Preferences, Unsubscribe
 from ulak.core.loaded import Loaded
+from ulak.core.rate import Rates
 from ulak.core.states import Event
 from ulak.edge.links import form, page
-from ulak.edge.links.rate import Rates
 from ulak.edge.links.words import accepted, language
 from ulak.io.links import CHOICES, TRACKED, Linker
 from ulak.io.postgres.consents import By, Consents, agent
@@ -115,7 +115,7 @@ class LinkDoor:
 
     def __init__(self, deps: LinkDeps) -> None:
         self._deps = deps
-        self._rates = Rates(BURST, PAUSE, deps.monotonic)
+        self._rates = Rates(BURST, PAUSE)
         self._room = asyncio.Semaphore(AT_ONCE)
         self._line = 0
         self.answered = 0
@@ -161,7 +161,7 @@ class LinkDoor:
         if not isinstance(link, Unsubscribe | Preferences):
             return Answer(404, page.plain("invalid", speaks))
         # A "no" has bounds of its own: programs that look at the page often must not keep it out.
-        if not self._rates.take(f"{method == 'POST'}{token}"):
+        if not self._rates.take(f"{method == 'POST'}{token}", self._deps.monotonic()):
             return _busy(429, speaks)
         body = await _read(receive) if method == "POST" else b""
         async with self._room:
@@ -181,7 +181,8 @@ class LinkDoor:
             link = None
         if not isinstance(link, Click | Open) or (isinstance(link, Click) and not fit(link.url)):
             return Answer(404, page.plain("invalid", speaks))
-        if method == "GET" and not ahead(scope["headers"]) and self._line <= LINE and self._rates.take(token):
+        asked = method == "GET" and not ahead(scope["headers"]) and self._line <= LINE
+        if asked and self._rates.take(token, self._deps.monotonic()):
             await self._note(link)
         if isinstance(link, Click):
             return Answer(302, "", ((b"location", link.url.encode("ascii")),))

@@ -1,24 +1,21 @@
-"""How often may one link be used? A bucket for each, and a bound on how many are remembered."""
+"""How often may one key (a link, say) be used? A bucket for each, and a bound on how many are remembered."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 
 
 class Rates:
-    """``burst`` uses at once, then one each ``pause`` seconds."""
+    """``burst`` uses at once, then one each ``pause`` seconds; of ``most`` keys, those used last."""
 
-    def __init__(self, burst: int, pause: float, monotonic: Callable[[], float], most: int = 20_000) -> None:
+    def __init__(self, burst: int, pause: float, most: int = 20_000) -> None:
         self._span = burst * pause
         self._pause = pause
-        self._monotonic = monotonic
         self._most = most
         self._full_at: OrderedDict[str, float] = OrderedDict()
 
-    def take(self, key: str) -> bool:
-        """Whether this use is within the bounds; if so it counts."""
-        now = self._monotonic()
+    def take(self, key: str, now: float) -> bool:
+        """Whether a use at ``now`` (monotonic seconds) is within the bounds; if so it counts."""
         full_at = max(self._full_at.get(key, now), now) + self._pause
         if full_at - now > self._span:
             return False
