@@ -68,6 +68,15 @@ STRIKES = 5
 STALE = timedelta(days=60)
 """A device whose app was not heard of for so long gets what is critical, and nothing else."""
 
+FORGOTTEN = timedelta(days=270)
+"""A device that its app has not registered again for so long is deleted (Firebase lets its tokens die then, too)."""
+
+QUARANTINE = timedelta(days=90)
+"""A disabled device, or a subscription past its end, is kept for so long, in case its app comes back."""
+
+MAX_DEVICES = 32
+"""Devices of one user; with one more, that seen longest ago gives way."""
+
 
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as the last check found it.

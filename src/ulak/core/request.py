@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from ulak.core import jsonsafe, values
+from ulak.core.device import AddressKind, Environment
 from ulak.core.invalid import Invalid, invalid, moved, under
 from ulak.core.model import LANE_OF, LANES, Channel, NotificationType
 from ulak.core.request_body import MAX_BATCH, ContextBody, InlineBody, NotificationBody, RecipientBody
@@ -166,6 +167,8 @@ _CHOICES: Mapping[str, Sequence[str]] = {
     "channels": tuple(Channel),
     "priority": tuple(LANES),
     "state": tuple(State),
+    "kind": tuple(AddressKind),
+    "environment": tuple(Environment),
 }
 
 

@@ -66,9 +66,10 @@ class Users:
         return row
 
     async def erase(self, tenant: int, user: str) -> bool:
-        """Take a user out of everything but the suppressions; False when there is no such user."""
+        """Take a user out of everything but the suppressions; False when there is neither a user nor a device of his."""
         async with self._pool.transaction(FORBIDDING) as connection:
-            if await connection.fetchval(self._sql.delete, tenant, user) is None:
+            devices = await connection.fetch(self._sql.delete_devices, tenant, user)
+            if await connection.fetchval(self._sql.delete, tenant, user) is None and not devices:
                 return False
             # The counter's row first, as everyone does who changes an inbox.
             await connection.execute(self._sql.empty_inbox, tenant, user)

@@ -29,8 +29,9 @@ CREATE TABLE devices (
     evidence      text,                               -- the service's words, and the delivery
     PRIMARY KEY (tenant, id)
 );
--- An address belongs to one user at a time; a device of a user has one address at a time.
-CREATE UNIQUE INDEX devices_address ON devices (tenant, kind, digest, app);
+-- An address belongs to one user at a time, whatever app it names (an app that begins to name itself would be told
+-- everything twice); a device of a user has one address at a time.
+CREATE UNIQUE INDEX devices_address ON devices (tenant, kind, digest);
 CREATE UNIQUE INDEX devices_own ON devices (tenant, user_id, app, name);
 -- What a breaker against dying tokens takes back.
 CREATE INDEX devices_disabled ON devices (disabled_by, disabled_at) WHERE disabled_at IS NOT NULL;

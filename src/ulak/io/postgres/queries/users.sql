@@ -49,6 +49,10 @@ SET target = CASE WHEN target = '' THEN '' ELSE 'erased ' || id::text END,
     expires_at = CASE WHEN settled_at IS NULL THEN least(expires_at, now()) ELSE expires_at END
 WHERE tenant = $1::int AND user_id = $2::text;
 
+-- name: delete_devices
+-- Erase, part 7: what he is pushed to; somebody who is not stored may have devices, too.
+DELETE FROM devices WHERE tenant = $1::int AND user_id = $2::text RETURNING id;
+
 -- name: preferences
 -- The choices of a user.
 SELECT category, channel, allowed, source, changed_at
