@@ -226,10 +226,11 @@ def _link_deps(node: Node, loaded: Callable[[int], Loaded]) -> LinkDeps:
 
 def _callbacks(node: Node, http: HttpClient) -> CallbackDoor:
     """The vendors' door; it wakes the stage of this node, others find the work by themselves."""
-    smtp, vendors = node.settings.sandbox_smtp, node.settings.sandbox_vendors
+    wanted = node.settings
+    smtp, vendors, push = wanted.sandbox_smtp, wanted.sandbox_vendors, wanted.sandbox_push
 
     def resolve(account: Account) -> Account:
-        return sandboxed(account, smtp, vendors) if smtp else account_with_secrets(account)
+        return sandboxed(account, smtp, vendors, push) if smtp else account_with_secrets(account)
 
     accounts = Accounts(lambda: node.catalogs.current, resolve, (SettingError,))
     deps = CallbackDeps(

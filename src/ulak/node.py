@@ -51,7 +51,7 @@ from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.providers.registry import PROVIDERS, REACTIVATES, check
-from ulak.sandbox.credentials import CREDENTIALS, stand_in
+from ulak.sandbox.credentials import CREDENTIALS, PUSH, push_stand_in, read_places, stand_in
 from ulak.settings import SettingError, Settings
 
 log = logging.getLogger(__name__)
@@ -81,21 +81,35 @@ def account_with_secrets(account: Account) -> Account:
     return replace(account, settings=settings)
 
 
-def sandboxed(account: Account, smtp: str, vendors: str) -> Account:
+def sandboxed(account: Account, smtp: str, vendors: str, push: str = "") -> Account:
     """The same account, speaking to the sandbox with no secret of its own.
 
-    ``smtp`` is its ``host:port``, ``vendors`` the URL of its vendor APIs. Raises ``SettingError`` where the
-    sandbox's address is not known: a development stack never speaks to a real vendor.
+    ``smtp`` is its ``host:port``, ``vendors`` the URL of its vendor APIs, ``push`` tells where its push services are.
+    Raises ``SettingError`` where the sandbox's address is not known: a development stack never speaks to a real vendor.
     """
     if account.provider == "smtp":
         host, _, port = smtp.rpartition(":")
         return replace(account, settings={"host": host, "port": int(port), "tls": "none"})
+    if account.provider in PUSH:
+        return _push_sandboxed(account, push)
     if account.provider not in CREDENTIALS:
         return account
     if not vendors:
         raise SettingError(f"accounts.{account.name}: ULAK_SANDBOX_VENDORS does not say where the sandbox answers")
     open_settings = {k: v for k, v in account.settings.items() if not (k.endswith("_env") or k.startswith("events_"))}
     return replace(account, settings={**open_settings, **stand_in(account.provider, vendors)})
+
+
+def _push_sandboxed(account: Account, push: str) -> Account:
+    """The same for an account of a push service: its apps and environment stay, its keys and addresses go."""
+    try:
+        own = push_stand_in(account.provider, read_places(push))
+    except (ValueError, KeyError):
+        raise SettingError(
+            f"accounts.{account.name}: ULAK_SANDBOX_PUSH does not say where the sandbox answers"
+        ) from None
+    kept = {key: value for key, value in account.settings.items() if not key.endswith("_env") and key != "hosts"}
+    return replace(account, settings={**kept, **own})
 
 
 def allowed_networks(settings: Settings, *more: str) -> Sequence[Network]:
@@ -320,8 +334,8 @@ class Node:
         )
 
     def _resolved(self, declared: Account) -> Account:
-        smtp, vendors = self.settings.sandbox_smtp, self.settings.sandbox_vendors
-        return sandboxed(declared, smtp, vendors) if smtp else account_with_secrets(declared)
+        smtp, vendors, push = self.settings.sandbox_smtp, self.settings.sandbox_vendors, self.settings.sandbox_push
+        return sandboxed(declared, smtp, vendors, push) if smtp else account_with_secrets(declared)
 
     def _usable(self, declared: Account) -> Account | None:
         """The account with its secrets; None where this node does not have them."""

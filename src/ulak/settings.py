@@ -44,6 +44,7 @@ class Settings:
     )
     sandbox_smtp: str = _option("", "host:port that every smtp account speaks to instead of its own (`ulak dev`)")
     sandbox_vendors: str = _option("", "URL that the vendors' accounts speak to beside sandbox_smtp (`ulak dev`)")
+    sandbox_push: str = _option("", "where the push accounts speak to beside sandbox_smtp, as JSON (`ulak dev`)")
     failpoints: str = _option("", "for tests: name:count, dies by SIGKILL when that line is passed")
     allow_networks: str = _option("", "networks that user-given URLs may reach although the guard forbids them")
     allow_origins: str = _option("", "origins of pages that may call /v1/me and open sockets; empty: sockets for any")

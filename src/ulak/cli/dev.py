@@ -32,6 +32,7 @@ from ulak.logs import set_up
 from ulak.settings import Settings
 
 _HERE = Path("ulak.toml")
+_ANY = ("--smtp-port", "0", "--vendor-port", "0", "--push-port", "0")
 
 
 @click.command(help="Run everything on this machine; vendors are replaced by the sandbox, so nothing leaves it.")
@@ -50,7 +51,7 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
     set_up("warning")
     read_project(folder)  # what is wrong with it is told before anything starts
     listener = listen(wanted)
-    mailbox = children.start(["sandbox", "--smtp-port", "0", "--vendor-port", "0", "--http-port", str(mail_port)])
+    mailbox = children.start(["sandbox", *_ANY, "--http-port", str(mail_port)])
     base = None
     try:
         where = _mailbox(mailbox.stdout.readline() if mailbox.stdout else b"", mail_port)
@@ -59,6 +60,7 @@ def command(port: int | None, mail_port: int, project: str | None) -> None:
             raise click.ClickException(_taken(wanted))
         smtp, vendors = f"127.0.0.1:{where['smtp_port']}", str(where["vendors_url"])
         ready = replace(wanted, database_url=base.url, sandbox_smtp=smtp, sandbox_vendors=vendors, node="dev")
+        ready = replace(ready, sandbox_push=json.dumps(where["push"]))
         ready = replace(ready, public_url=wanted.public_url or address(listener))
         key = asyncio.run(_prepare(ready))
         hidden = key is not None

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 @click.option(
     "--vendor-port", default=8026, type=PORT, show_default=True, help="The vendors' HTTP APIs; 0 takes any free port."
 )
+@click.option(
+    "--push-port", default=8027, type=PORT, show_default=True, help="First of four of the push services; 0: any free."
+)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Append what is received to this file.")
 @click.option("--login", metavar="USER:PASSWORD", help="Offer AUTH and want it.")
 @click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), help="Offer STARTTLS with this certificate.")
@@ -34,6 +37,7 @@ def command(  # noqa: PLR0913 - one for each option
     smtp_port: int,
     http_port: int,
     vendor_port: int,
+    push_port: int,
     log: Path | None,
     login: str | None,
     tls_cert: str | None,
@@ -41,7 +45,8 @@ def command(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Run the fake vendors on loopback, and show what they received.
 
-    When all ports answer, one JSON line tells them: {"smtp_port": …, "http_port": …, "url": …, "vendors_url": …}.
+    When all ports answer, one JSON line tells them: {"smtp_port": …, "http_port": …, "url": …, "vendors_url": …,
+    "push": {"apns": …, "apns_sandbox": …, "fcm": …, "webpush": …, "ca": …}}.
     """
     import ssl
 
@@ -53,7 +58,9 @@ def command(  # noqa: PLR0913 - one for each option
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls_cert, tls_key)
     rules = Rules(login=_login(login), starttls=context)
-    options = Options(smtp_port=smtp_port, http_port=http_port, vendor_port=vendor_port, log=log, rules=rules)
+    options = Options(
+        smtp_port=smtp_port, http_port=http_port, vendor_port=vendor_port, push_port=push_port, log=log, rules=rules
+    )
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             runner.run(_serve(options))
@@ -91,6 +98,7 @@ async def _serve(options: Options) -> None:
             "http_port": sandbox.http_port,
             "url": sandbox.url,
             "vendors_url": sandbox.vendors_url,
+            "push": dict(sandbox.push.places),
         }
         click.echo(json.dumps(ready))
         await stop.wait()

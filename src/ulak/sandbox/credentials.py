@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ulak.sandbox.push_keys import PUSH, push_stand_in, read_places
+
+__all__ = ["CREDENTIALS", "PUSH", "push_stand_in", "read_places", "stand_in"]
+
 ACCESS_KEY = "AKIASANDBOX000000000"
 SECRET_KEY = "sandbox/secret+key"  # noqa: S105 - the sandbox's
 API_KEY = "SG.sandbox"

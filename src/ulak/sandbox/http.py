@@ -18,6 +18,8 @@ import msgspec
 from ulak.sandbox import control, faults, page
 from ulak.sandbox.faults import FaultBook
 from ulak.sandbox.mail import parse
+from ulak.sandbox.push import control as push_control
+from ulak.sandbox.push.services import PushServices
 from ulak.sandbox.record import Received, Record
 from ulak.sandbox.vendors import Vendors
 
@@ -44,12 +46,13 @@ class Answer:
 
 
 class App:
-    """The ASGI application over one record and one book of faults."""
+    """The ASGI application over one record, one book of faults, the vendors and the push services."""
 
-    def __init__(self, record: Record, book: FaultBook, vendors: Vendors) -> None:
+    def __init__(self, record: Record, book: FaultBook, vendors: Vendors, push: PushServices) -> None:
         self._record = record
         self._book = book
         self._vendors = vendors
+        self._push = push
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -77,6 +80,9 @@ class App:
             if target.startswith("/vendors/"):
                 body = await read_body(receive) if method == "POST" else b""
                 return _told(await control.answer(self._vendors, method, target.removeprefix("/vendors/"), body))
+            if target.startswith("/push/"):
+                body = await read_body(receive) if method == "POST" else b""
+                return _told(await push_control.answer(self._push, method, target.removeprefix("/push/"), body))
             if method == "GET":
                 return self._get(target, parse_qs(scope["query_string"].decode("latin-1")))
             if method == "POST" and target == "/faults":

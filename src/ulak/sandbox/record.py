@@ -3,9 +3,10 @@
 The record is a witness: it never de-duplicates. In memory the oldest messages go when ``cap_bytes`` is
 passed; the optional log file keeps all. A line is appended to the log before the sender gets its answer, and
 the file is synced to disk within a twentieth of a second. A log line is JSON: ``id``, ``at``, ``channel``
-(``email``), ``connection``, ``seq`` (the message's number on it), ``from``, ``to`` (recipients joined by ``, ``),
+(``email`` or ``push``), ``connection``, ``seq`` (the message's number on it), ``from`` (of a push: the service),
+``to`` (recipients joined by ``, ``; of a push: the device),
 ``answer`` (``sent``, ``late``, ``withheld``, or the code of a refusal that was sent although the message was taken)
-and ``raw`` in base64.
+and ``raw`` in base64, of a push the JSON of ``pushed.Pushed``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     raw: bytes
+    channel: str = "email"
     answered: bool = False
 
 
@@ -52,11 +54,16 @@ class Record:
         self._sync: asyncio.TimerHandle | None = None
 
     def add(
-        self, connection: tuple[int, int], envelope: tuple[str, Sequence[str]], raw: bytes, answer: str
+        self,
+        connection: tuple[int, int],
+        envelope: tuple[str, Sequence[str]],
+        raw: bytes,
+        answer: str,
+        channel: str = "email",
     ) -> Received:
         """Keep a message; ``connection``: its id and the message's number on it; ``envelope``: sender, recipients."""
         self.total += 1
-        received = Received(self.total, datetime.now(UTC), *connection, envelope[0], tuple(envelope[1]), raw)
+        received = Received(self.total, datetime.now(UTC), *connection, envelope[0], tuple(envelope[1]), raw, channel)
         self._kept.append(received)
         self._bytes += len(raw)
         while self._bytes > self._cap and len(self._kept) > 1:
@@ -103,7 +110,7 @@ class Record:
         line = {
             "id": received.id,
             "at": received.at,
-            "channel": "email",
+            "channel": received.channel,
             "connection": received.connection,
             "seq": received.seq,
             "from": received.sender,

@@ -17,6 +17,7 @@ import uvicorn
 from ulak.sandbox.connection import Connection
 from ulak.sandbox.faults import FaultBook
 from ulak.sandbox.http import App
+from ulak.sandbox.push.services import PushServices
 from ulak.sandbox.record import CAP_BYTES, Record
 from ulak.sandbox.smtp import Peer, Rules
 from ulak.sandbox.vendors import BACKLOG, Vendors, listen
@@ -26,13 +27,15 @@ from ulak.sandbox.vendors import BACKLOG, Vendors, listen
 class Options:
     """How to run it; port 0 takes any free one. ``tls`` wraps the SMTP port from the first octet on.
 
-    ``vendor_port`` is that of the vendors' HTTP APIs.
+    ``vendor_port`` is that of the vendors' HTTP APIs, ``push_port`` the first of four of the push services; None leaves
+    these out.
     """
 
     host: str = "127.0.0.1"
     smtp_port: int = 0
     http_port: int | None = 0
     vendor_port: int = 0
+    push_port: int | None = 0
     log: Path | None = None
     cap_bytes: int = CAP_BYTES
     rules: Rules = field(default_factory=Rules)
@@ -60,6 +63,7 @@ class Sandbox:
         self.faults = FaultBook()
         self.record = Record(self._options.log, self._options.cap_bytes)
         self.vendors = Vendors(self.record)
+        self.push = PushServices(self.record)
         self.smtp_port = 0
         self.http_port = 0
         self._connections = count(1)
@@ -90,11 +94,13 @@ class Sandbox:
         self.smtp_port = smtp.getsockname()[1]
         self._smtp = await loop.create_server(self._connect, sock=smtp, ssl=options.tls, backlog=BACKLOG)
         await self.vendors.start(options.host, options.vendor_port)
+        if options.push_port is not None:
+            await self.push.start(options.host, options.push_port)
         if options.http_port is not None:
             http = listen(options.host, options.http_port)
             self.http_port = http.getsockname()[1]
             config = uvicorn.Config(
-                App(self.record, self.faults, self.vendors),
+                App(self.record, self.faults, self.vendors, self.push),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -115,6 +121,7 @@ class Sandbox:
             self._http.force_exit = True
             await self._serving
         await self.vendors.close()
+        await self.push.close()
         self.record.close()
 
     async def __aenter__(self) -> Self:

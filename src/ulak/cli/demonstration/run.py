@@ -114,7 +114,7 @@ async def _stoppable(work: Coroutine[None, None, Run]) -> Run:
 
 async def _perform(order: Order, folder: Path, database: str, progress: Progress) -> Run:
     log = folder / "sandbox.jsonl"
-    ports = [text for name in ("smtp", "http", "vendor") for text in (f"--{name}-port", "0")]
+    ports = [text for name in ("smtp", "http", "vendor", "push") for text in (f"--{name}-port", "0")]
     sandbox = await spawn("sandbox", ["sandbox", *ports, "--log", str(log)], folder)
     try:
         where = await sandbox.ready()
@@ -122,6 +122,7 @@ async def _perform(order: Order, folder: Path, database: str, progress: Progress
         vendors = {
             "ULAK_SANDBOX_SMTP": f"{LOOPBACK}:{where['smtp_port']}",
             "ULAK_SANDBOX_VENDORS": str(where["vendors_url"]),
+            "ULAK_SANDBOX_PUSH": json.dumps(where["push"]),
         }
         keeper = Keeper(folder / "project", folder, database, order.program.kills, vendors)
         async with Client(str(where["url"]), "") as client:

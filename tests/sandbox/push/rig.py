@@ -1,0 +1,209 @@
+"""How does a test speak to the fake push services without any code of ours, frame by frame?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+from h2 import events
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.settings import SettingCodes, Settings
+
+from ulak.sandbox.push_keys import KEY_ID, TEAM, apns_key
+
+PATIENCE = 20.0
+
+
+@dataclass
+class Answer:
+    """What came on one stream."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    ended: bool = False
+    reset: int | None = None
+
+    @property
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.ended or self.reset is not None
+
+
+class _Boundless(Settings):
+    """What the server allows, of which the number of streams is not obeyed."""
+
+    def __getitem__(self, key: int) -> int:
+        return 2**31 - 1 if key == SettingCodes.MAX_CONCURRENT_STREAMS else super().__getitem__(key)
+
+
+class Client:
+    """An HTTP/2 connection that does what it is told, and no more: it obeys no limit of streams."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+        self._h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._h2.remote_settings = _Boundless(client=False)
+        self.answers: dict[int, Answer] = {}
+        self.settings: dict[int, int] = {}
+        self.most: list[int] = []
+        self.goaway: tuple[int, int, bytes] | None = None
+        self.closed = False
+        self._news = asyncio.Condition()
+        self._next = 1
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, url: str, ca: str, protocol: str = "h2", window: int = 65_535) -> Self:
+        """Connect, and wait for the server's settings."""
+        context = ssl.create_default_context(cafile=ca)
+        context.set_alpn_protocols([protocol])
+        place = urlsplit(url)
+        reader, writer = await asyncio.open_connection(place.hostname, place.port, ssl=context)
+        client = cls(reader, writer)
+        client._h2.initiate_connection()
+        if window != 65_535:
+            client._h2.update_settings({4: window})
+        client._send()
+        client._task = asyncio.create_task(client._read())
+        await client.until(lambda: bool(client.most) or client.closed)
+        return client
+
+    async def close(self) -> None:
+        """Leave."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._writer.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_failure: object) -> None:
+        await self.close()
+
+    async def until(self, condition: Any) -> None:
+        """Wait until something holds that depends on what was read."""
+        async with self._news:
+            await asyncio.wait_for(self._news.wait_for(condition), PATIENCE)
+
+    def begin(self, headers: list[tuple[str, str]], body: bytes = b"", *, end: bool = True) -> int:
+        """Send a request; returns its stream."""
+        number, self._next = self._next, self._next + 2
+        self.answers[number] = Answer()
+        self._h2.send_headers(number, headers, end_stream=end and not body)
+        if body:
+            self._h2.send_data(number, body, end_stream=end)
+        self._send()
+        return number
+
+    def end(self, number: int) -> None:
+        """End a request that was left open."""
+        self._h2.end_stream(number)
+        self._send()
+
+    def widen(self, number: int, by: int) -> None:
+        """Let the server send more."""
+        self._h2.increment_flow_control_window(by, number)
+        self._send()
+
+    async def answer(self, number: int) -> Answer:
+        """What came of a request; also when the connection is lost."""
+        await self.until(lambda: self.answers[number].over or self.closed)
+        return self.answers[number]
+
+    async def call(self, headers: list[tuple[str, str]], body: bytes = b"") -> Answer:
+        """Send and wait."""
+        return await self.answer(self.begin(headers, body))
+
+    def _send(self) -> None:
+        self._writer.write(self._h2.data_to_send())
+
+    async def _read(self) -> None:
+        try:
+            while data := await self._reader.read(65_536):
+                for event in self._h2.receive_data(data):
+                    self._note(event)
+                self._send()
+                async with self._news:
+                    self._news.notify_all()
+        except OSError:
+            pass
+        finally:
+            self.closed = True
+            async with self._news:
+                self._news.notify_all()
+
+    def _note(self, event: events.Event) -> None:
+        match event:
+            case events.RemoteSettingsChanged(changed_settings=changed):
+                self.settings |= {int(code): change.new_value for code, change in changed.items()}
+                self.most += [change.new_value for code, change in changed.items() if int(code) == 3]
+            case events.ResponseReceived(stream_id=number, headers=headers):
+                answer = self.answers[number]
+                answer.headers = {str(name): str(value) for name, value in headers}
+                answer.status = int(answer.headers.pop(":status"))
+            case events.DataReceived(stream_id=number, data=data, flow_controlled_length=length):
+                self.answers[number].body += data
+                self._h2.acknowledge_received_data(length, number)
+            case events.StreamEnded(stream_id=number):
+                self.answers[number].ended = True
+            case events.StreamReset(stream_id=number, error_code=code):
+                self.answers[number].reset = int(code)
+            case events.ConnectionTerminated(last_stream_id=last, error_code=code, additional_data=data):
+                self.goaway = (last or 0, int(code or 0), data or b"")
+            case _:
+                pass
+
+
+def provider_token(issued: float | None = None, key: Any = None, **more: Any) -> str:
+    """A provider token as Apple wants it (header kid; claims iss, iat), made by PyJWT. Never twice the same text."""
+    claims = {
+        "iss": more.pop("iss", TEAM),
+        "iat": int(time.time() if issued is None else issued),
+        **more.pop("claims", {}),
+    }
+    return jwt.encode(claims, key or apns_key(), "ES256", {"kid": more.pop("kid", KEY_ID)})
+
+
+def apns_headers(token: str, bearer: str, **fields: str | None) -> list[tuple[str, str]]:
+    """The header of a good request to APNs, but for ``fields`` (``_`` for ``-``; None leaves one out)."""
+    given: dict[str, str | None] = {
+        "authorization": f"bearer {bearer}",
+        "apns-topic": "org.example.app",
+        "apns-push-type": "alert",
+        "apns-priority": "10",
+    }
+    given |= {
+        name.replace("_", "-"): value for name, value in fields.items() if not name.startswith(("method", "path"))
+    }
+    head = [
+        (":method", fields.get("method") or "POST"),
+        (":scheme", "https"),
+        (":path", fields.get("path") or f"/3/device/{token}"),
+        (":authority", "127.0.0.1"),
+    ]
+    return head + [(name, value) for name, value in given.items() if value is not None]
+
+
+def alert(title: str = "Hello", **more: object) -> bytes:
+    """A payload."""
+    return json.dumps({"aps": {"alert": {"title": title, "body": "there"}}, **more}).encode()
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A key that nobody knows."""
+    return ec.generate_private_key(ec.SECP256R1())
