@@ -621,3 +621,25 @@ async def test_the_loop_applies_what_it_is_woken_for(node: Node) -> None:
 
     await eventually(done, what="the event to be applied")
     await applier.stop()
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_that_comes_together_with_news_is_not_forgotten(
+    node: Node, turns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applier, asked = Applier(node.pool, node.boot, settings=ApplierSettings(poll=300.0)), asyncio.Event()
+
+    async def nothing() -> bool:
+        asked.set()
+        return False
+
+    monkeypatch.setattr(applier, "poll", nothing)
+    applier.start()
+    await asked.wait()
+    for _ in range(5):
+        await asyncio.sleep(0)  # now it waits
+    applier.wake()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await applier.stop()

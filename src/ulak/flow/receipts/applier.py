@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
@@ -94,10 +95,11 @@ class Applier:
                 await self._wait()
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._news.wait(), self._settings.poll)
-        except TimeoutError:
-            return
+        with suppress(
+            TimeoutError
+        ):  # not ``wait_for``: woken and cancelled at once, it forgets the latter (Python 3.11)
+            async with asyncio.timeout(self._settings.poll):
+                await self._news.wait()
 
     async def poll(self) -> bool:
         """Apply one batch of what waits; returns whether there was any."""
