@@ -57,7 +57,7 @@ def from_npm(folder: Path, name: str, what: str) -> Path:
 
 
 async def eventually(
-    condition: Callable[[], Any | Awaitable[Any]], *, within: float = 10.0, every: float = 0.01, what: str = ""
+    condition: Callable[[], Any | Awaitable[Any]], *, within: float = 30.0, every: float = 0.01, what: str = ""
 ) -> Any:
     """Poll until ``condition`` is true and return its value; fails after ``within`` seconds, naming what it awaited."""
     end = time.monotonic() + within

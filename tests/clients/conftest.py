@@ -19,19 +19,19 @@ from tests.support import from_npm, program
 Open = Callable[..., Awaitable[Tab]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
-    """One loop for all, so that browser and node are started once."""
+    """One loop for all of them, so that browser and node are started once."""
     return "asyncio"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def tools() -> Path:
     """The folder of the pinned TypeScript and esbuild, installed once for each state of the lock file."""
     return from_npm(CLIENT, "js", "TypeScript and esbuild")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
     """Debian's Chromium."""
     path = program("chromium", "chromium-browser", "google-chrome", package="chromium")
@@ -41,14 +41,14 @@ async def browser(anyio_backend: str) -> AsyncIterator[Browser]:
         await found.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def site(anyio_backend: str) -> AsyncIterator[Site]:
     """Where the page comes from."""
     async with Site().running() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def folder() -> Iterator[Path]:
     """Where nodes keep what is theirs; PostgreSQL's own account must reach it."""
     made = Path(tempfile.mkdtemp(prefix="ulak-browser-", dir="/tmp"))
@@ -57,7 +57,7 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def node(folder: Path, site: Site) -> AsyncIterator[Node]:
     """The node that owns the database."""
     started = await asyncio.to_thread(Node, folder, site.origin)
@@ -65,7 +65,7 @@ async def node(folder: Path, site: Site) -> AsyncIterator[Node]:
     await asyncio.to_thread(started.stop)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def caller(node: Node, site: Site) -> AsyncIterator[Caller]:
     """Who sends notifications."""
     async with aiohttp.ClientSession() as session:

@@ -211,7 +211,7 @@ class Device:
         assert self.socket is not None
         await self.socket.send(json.dumps(list(commands) if len(commands) > 1 else commands[0]))
 
-    async def until(self, condition: Any, within: float = 10.0) -> Any:
+    async def until(self, condition: Any, within: float = 30.0) -> Any:
         """Wait until the condition on this device is true."""
         async with self._heard:
             await asyncio.wait_for(self._heard.wait_for(lambda: condition(self)), within)

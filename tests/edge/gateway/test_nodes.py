@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -24,13 +24,15 @@ from ulak.edge.gateway.presence import Presence
 from ulak.io.embedded.valkey import RunningValkey
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.topics import Topics
-from ulak.io.valkey.bus import ValkeyBus
+from ulak.io.valkey.bus import ValkeyBus, _end
 from ulak.io.valkey.link import Pace as BusPace
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg, pytest.mark.slow]
 
-PROMPT = 3.0
-"""Seconds: what arrives by the bus is here long before; the truth check of these nodes sleeps."""
+STEADY = BusPace(beat=0.1, deaf=10.0, pause=0.05, lease=30, gather=0.001)
+"""A machine that stands still for seconds makes no node deaf, and so none compares what the news are to bring."""
+BRIEF = BusPace(beat=0.1, deaf=1.0, pause=0.05, lease=2, gather=0.001)
+"""The dead are missed soon."""
 
 
 @dataclass
@@ -48,16 +50,15 @@ class Joined:
         self.bus.news(self.node.hints[before:])
 
     async def presence(self, user: str = "ann") -> Answers:
-        return await self.bus.ask(Question(0, user, limit=50), 2.0)
+        return await self.bus.ask(Question(0, user, limit=50), 30.0)
 
 
 @asynccontextmanager
 async def joined(
-    pool: Pool, url: str, count: int, *, pace: Pace | None = None, bus_pace: BusPace | None = None
+    pool: Pool, url: str, count: int, *, pace: Pace | None = None, bus_pace: BusPace = STEADY
 ) -> AsyncIterator[list[Joined]]:
     """Gateways that know of one another."""
     boots = range(1, count + 1)
-    quick = bus_pace or BusPace(beat=0.1, deaf=1.0, pause=0.05, lease=2, gather=0.001)
     async with AsyncExitStack() as stack:
         found: list[Joined] = []
         for boot in boots:
@@ -65,7 +66,7 @@ async def joined(
             node = await stack.enter_async_context(running(pool, boot=boot, pace=pace))
             node.gateway.rights = Rights(node.gateway.rights.verify, may_subscribe=may)
             presence = Presence(node.hub, node.store)
-            bus = ValkeyBus(url, boot, presence, quick)
+            bus = ValkeyBus(url, boot, presence, bus_pace)
             node.hub.watch(bus)
             bus.nodes(boots)
             bus.start()
@@ -98,7 +99,7 @@ async def test_devices_on_several_nodes_are_in_step(store: Pool, valkey_server: 
         reads = two.node.hub.reads
         for n in range(5):
             await one.add("ann")
-            await laptop.until(lambda d, n=n: d.revision == n + 1, within=PROMPT)
+            await laptop.until(lambda d, n=n: d.revision == n + 1)
             await phone.reaches(n + 1)
         assert two.node.hub.live == 5
         assert two.node.hub.reads == reads  # the news carried the items
@@ -122,12 +123,12 @@ async def test_what_is_committed_while_a_user_is_arriving_is_not_missed(
     store: Pool, valkey_server: RunningValkey
 ) -> None:
     """Between the first read and the entry in Valkey, other nodes do not know of him. No comparison is due."""
-    slow = BusPace(beat=0.1, deaf=5.0, pause=0.05, lease=5, gather=0.5)
+    slow = replace(STEADY, gather=0.5)
     async with joined(store, valkey_server.url, 2, bus_pace=slow) as (one, two), Device(two.node, "ann") as device:
         await device.until(lambda d: d.told("welcome"))
         await one.add("ann")
         assert device.revision == 0
-        await device.until(lambda d: d.revision == 1, within=PROMPT)
+        await device.until(lambda d: d.revision == 1)
 
 
 async def test_a_flush_and_a_death_of_valkey_lose_nothing(store: Pool, valkey_server: RunningValkey) -> None:
@@ -137,7 +138,7 @@ async def test_a_flush_and_a_death_of_valkey_lose_nothing(store: Pool, valkey_se
         os.kill(valkey_server.pid, signal.SIGKILL)
         for _ in range(3):
             await one.add("ann")
-        await device.until(lambda d: d.revision == 3, within=10.0)  # by comparison
+        await device.until(lambda d: d.revision == 3)  # by comparison
         await eventually(valkey_server.step)
         await eventually(lambda: one.bus.up and two.bus.up and _held(two, 1))
         await one.add("ann")
@@ -157,7 +158,7 @@ async def test_news_that_the_bus_drops_are_harmless(
         await eventually(lambda: lost)
         monkeypatch.setattr(two.bus._here, "hint", heard)
         await one.add("ann")
-        await device.until(lambda d: d.revision == 2, within=PROMPT)  # the gap was seen, and read
+        await device.until(lambda d: d.revision == 2)  # the gap was seen, and read
         assert len(device.holds) == 2
 
 
@@ -187,13 +188,13 @@ async def test_presence_is_that_of_all_nodes_and_ends_at_the_missed_ping(
 
 
 async def test_the_presence_of_a_dead_node_ends(store: Pool, valkey_server: RunningValkey) -> None:
-    async with joined(store, valkey_server.url, 2) as (one, two), Device(two.node, "ann") as device:
+    nodes = joined(store, valkey_server.url, 2, bus_pace=BRIEF)
+    async with nodes as (one, two), Device(two.node, "ann") as device:
         await device.until(lambda d: d.told("welcome"))
         await eventually(lambda: _total(one, 1))
-        for task in two.bus._tasks:  # as if it had been killed
-            task.cancel()
+        await _end(two.bus._tasks)  # as if it had been killed
         one.bus.nodes([1])  # its heartbeat in the database has stopped, too
-        await eventually(lambda: _total(one, 0), within=6.0)
+        await eventually(lambda: _total(one, 0))
         assert (await one.presence()).complete
 
 
@@ -205,13 +206,13 @@ async def test_an_end_by_call_reaches_the_node_that_holds_the_connection(
         second = await stack.enter_async_context(Device(two.node, "ann"))
         stranger = await stack.enter_async_context(Device(two.node, "ann", tenant=7))
         ids = [(await d.until(lambda d: d.told("welcome")))[0]["connection"] for d in (first, second, stranger)]
-        foreign = await one.bus.ask(Question(0, connection=ids[2], close=True), 2.0)
+        foreign = await one.bus.ask(Question(0, connection=ids[2], close=True), 30.0)
         assert (foreign.total, foreign.complete) == (0, True)  # another tenant's: as if it were not there
-        ended = await one.bus.ask(Question(0, connection=ids[0], close=True), 2.0)
+        ended = await one.bus.ask(Question(0, connection=ids[0], close=True), 30.0)
         assert (ended.total, ended.complete) == (1, True)
         assert (await first.closed())[0] == 4507
         await eventually(lambda: _held(two, 2))
-        assert (await one.bus.ask(Question(0, "ann", close=True), 2.0)).total == 1
+        assert (await one.bus.ask(Question(0, "ann", close=True), 30.0)).total == 1
         assert (await second.closed())[0] == 4507
         assert stranger.close is None
 

@@ -30,6 +30,11 @@ from ulak.edge.gateway.sweep import Wheel
 pytestmark = pytest.mark.anyio
 
 
+async def test_these_tests_run_on_the_loop_of_nodes() -> None:
+    """And on none that an earlier test has left behind."""
+    assert type(asyncio.get_running_loop()).__module__ == "uvloop"
+
+
 # ------------------------------------------------------------------------------------- the seam to the HTTP server
 
 
