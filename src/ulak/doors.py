@@ -35,7 +35,7 @@ from ulak.edge.gateway.plain import SOCKET, tell_to_upgrade
 from ulak.edge.gateway.presence import Presence
 from ulak.edge.guard import HttpGuard
 from ulak.edge.links import PREFIXES, LinkDeps, LinkDoor
-from ulak.flow.receipts import Receipts
+from ulak.flow.receipts import PushReceipts, Receipts
 from ulak.io.bus import Bus, LocalBus
 from ulak.io.embedded.errors import EmbeddedError
 from ulak.io.embedded.postgres import RunningPostgres
@@ -51,6 +51,7 @@ from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.migrate import migrate
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.push_counts import PushCounts
 from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.revocations import Revocations
 from ulak.io.postgres.scores import Scores
@@ -109,7 +110,8 @@ class Doors:
         self.hub.watch(self.bus)
         node.hears(self.bus.news)
         node.gauges(self.bus.gauges)
-        self._api: App = Api(self._deps(keys, self.tokens, _Inboxes(receipts, self.hub), origins))
+        pushes = PushReceipts(node.pool, node.linker, receipts, _now, time.monotonic)
+        self._api: App = Api(self._deps(keys, pushes, _Inboxes(receipts, self.hub), origins))
         rights = Rights(self.tokens.verify, self.tokens.redeem, self.tokens.ticket, Listening(Topics(node.pool)).may)
         surroundings = Surroundings(time.monotonic, time.time, random.random, os.urandom, node.boot)
         self.gateway = Gateway(receipts, rights, self.hub, surroundings, _bounds(wanted, origins))
@@ -126,7 +128,7 @@ class Doors:
         """The project in force for a tenant."""
         return self._node.catalogs.current.get(tenant, self._empty)
 
-    def _deps(self, keys: Keys, tokens: Tokens, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
+    def _deps(self, keys: Keys, pushes: PushReceipts, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
         node, pool = self._node, self._node.pool
         return ApiDeps(
             accept=node.acceptor,
@@ -138,10 +140,12 @@ class Doors:
             suppressions=Suppressions(pool),
             vendors=node.reactivator,
             scores=Scores(pool),
+            push_receipts=pushes,
+            push_counts=PushCounts(pool),
             inbox=inboxes,
             bus=self.bus,
             keys=keys,
-            tokens=tokens,
+            tokens=self.tokens,
             loaded=self._loaded,
             clock=_now,
             monotonic=time.monotonic,

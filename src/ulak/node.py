@@ -48,6 +48,7 @@ from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.push_counts import PushCounts
 from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.secrets import Secrets
 from ulak.providers.registry import PROVIDERS, REACTIVATES, check
@@ -273,6 +274,7 @@ class Node:
                 await forget_keys(self.pool)
                 await callbacks.forget(self.pool)
                 await Scores(self.pool).forget()
+                await PushCounts(self.pool).forget()
             except EXPECTED as error:
                 log.warning("forgetting old records failed: %s", type(error).__name__)
             await asyncio.sleep(_FORGET)

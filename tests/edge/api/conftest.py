@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -16,10 +17,13 @@ from ulak.core.apikey import key_hash
 from ulak.core.ids import new_id
 from ulak.edge.api import Api
 from ulak.flow.accept import Acceptor
+from ulak.flow.receipts import PushReceipts, Receipts
+from ulak.io.links import Linker
 from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.keys import Key, Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.push_counts import PushCounts
 from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.revocations import Revocations
 from ulak.io.postgres.scores import Scores
@@ -59,6 +63,8 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             topics=Topics(database),
             suppressions=Suppressions(database),
             scores=Scores(database),
+            push_receipts=pushes(database),
+            push_counts=PushCounts(database),
             keys=store,
             tokens=tokens(database, store),
             inbox=InboxDouble(),
@@ -73,3 +79,9 @@ def tokens(database: Pool, keys: Keys) -> Tokens:
     """Users' tokens of a node that has always just polled, without identity providers."""
     stores = Stores(keys, Secrets(database), Revocations(database), dict, cast(Any, None))
     return Tokens(stores, Times(time.time, lambda: 0.0, os.urandom))
+
+
+def pushes(database: Pool) -> PushReceipts:
+    """What takes apps' words; seconds stand still, so that what is counted by them is."""
+    linker = Linker(Secrets(database), "", os.urandom, lambda: 0.0)
+    return PushReceipts(database, linker, Receipts(database), lambda: datetime.now(UTC), lambda: 0.0)

@@ -252,6 +252,8 @@ def deps(**changes: Any) -> ApiDeps:
         suppressions=untouched,
         vendors=NoVendors(),
         scores=untouched,
+        push_receipts=untouched,
+        push_counts=untouched,
         inbox=InboxDouble(),
         bus=BusDouble(),
         keys=cast(Any, keys()),

@@ -18,11 +18,13 @@ from ulak.core.loaded import Loaded
 from ulak.core.model import Channel
 from ulak.flow.accept import AcceptRequest, Result
 from ulak.flow.reactivate import Reactivated
+from ulak.flow.receipts import PushReceipts
 from ulak.io.bus import Bus
 from ulak.io.postgres.consents import Consents
 from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
+from ulak.io.postgres.push_counts import PushCounts
 from ulak.io.postgres.reads import Reads
 from ulak.io.postgres.scores import Scores
 from ulak.io.postgres.suppressions import Suppressions
@@ -99,6 +101,8 @@ class ApiDeps:
     suppressions: Suppressions
     vendors: Reactivating
     scores: Scores
+    push_receipts: PushReceipts
+    push_counts: PushCounts
     inbox: InboxStore
     bus: Bus
     keys: Keys

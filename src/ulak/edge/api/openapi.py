@@ -32,6 +32,7 @@ _WHEN: Mapping[int, str] = {
     413: "the body is larger than 1 MiB",
     415: "the body is not of the type that is asked for",
     422: "readable, but not acceptable; `path` says where",
+    429: "too often. See Retry-After",
     500: "a fault of ours; `incident` finds it in the log",
     503: "can't be taken now; nothing was stored. See Retry-After",
 }
@@ -151,7 +152,7 @@ def _errors(schema: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def errors(route: Route) -> list[int]:
     """Which errors a call may answer."""
-    found = {500, 503}
+    found = {500, 503, *route.errors}
     if route.who is not Who.ANYONE:
         found |= {400, 401, 422}
     if route.scope is not None:
@@ -159,5 +160,5 @@ def errors(route: Route) -> list[int]:
     if "{" in route.path:
         found.add(404)
     if route.takes_body:
-        found |= {408, 413, 415}
+        found |= {400, 408, 413, 415, 422}
     return sorted(found)

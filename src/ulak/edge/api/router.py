@@ -60,7 +60,8 @@ class Route:
     """One call. ``answers`` maps each success status to its body's type (None: no body).
 
     ``described`` is the body type for the documentation where the handler itself reads the bytes;
-    ``may_be_empty`` says that no body means an empty object; ``raw`` is the media type of a body that is not JSON.
+    ``may_be_empty`` says that no body means an empty object; ``raw`` is the media type of a body that is not JSON;
+    ``anywhere`` lets pages of every origin call, where all the proof there is stands in the body.
     """
 
     method: str
@@ -79,6 +80,7 @@ class Route:
     header: tuple[str, str] | None = None
     media: str = "application/json"
     raw: str | None = None
+    anywhere: bool = False
 
     @property
     def takes_body(self) -> bool:

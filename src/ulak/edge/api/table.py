@@ -22,6 +22,7 @@ from ulak.edge.api import (
     notifications,
     paging,
     providers,
+    pushes,
     suppressions,
     topics,
     users,
@@ -303,6 +304,33 @@ def _connections() -> Sequence[Route]:
     )
 
 
+def _pushes() -> Sequence[Route]:
+    return (
+        Route(
+            "POST",
+            "/v1/receipts/push",
+            pushes.told,
+            "push",
+            "Tell what became of a push",
+            {202: wire.PushReceiptAnswer},
+            who=Who.ANYONE,
+            body=pushes.PushReceiptBody,
+            errors=(429,),
+            anywhere=True,
+        ),
+        Route(
+            "GET",
+            "/v1/push/stats",
+            pushes.stats,
+            "push",
+            "Sum up pushes",
+            {200: wire.PushStats},
+            Scope.READ,
+            query=pushes.StatsQuery,
+        ),
+    )
+
+
 def _operations() -> Sequence[Route]:
     read, several = Scope.CATALOG_READ, "/v1/providers"
     return (
@@ -383,6 +411,7 @@ CALLS: Sequence[Route] = (
     *_users(),
     *_lists(),
     *_connections(),
+    *_pushes(),
     *_operations(),
     *_me(),
     *meta.WATCH,

@@ -408,6 +408,49 @@ class SuppressionPage(Struct):
     next: str | None
 
 
+class PushReceiptAnswer(Struct):
+    """It is written. ``refused`` are positions in the list whose ``receipt`` is none of ours; else it is left out."""
+
+    refused: Sequence[int] | UnsetType = UNSET
+
+
+class PushSums(Struct):
+    """Counts of pushes; ``reasons`` are those of the rejected ones.
+
+    What services answered: ``accepted`` (taken: not yet delivered), ``rejected``, ``unknown`` (no answer came).
+    What apps said: ``shown``, ``opened``, ``dismissed``.
+    """
+
+    accepted: int
+    rejected: int
+    unknown: int
+    shown: int
+    opened: int
+    dismissed: int
+    reasons: dict[str, int]
+
+
+class PushGroup(Struct):
+    """Sums of one group, with what its pushes have in common, as asked for by ``by``; days and hours are in UTC."""
+
+    sums: PushSums
+    account: str | UnsetType = UNSET
+    app: str | UnsetType = UNSET
+    platform: str | UnsetType = UNSET
+    app_version: str | UnsetType = UNSET
+    day: str | UnsetType = UNSET
+    hour: str | UnsetType = UNSET
+
+
+class PushStats(Struct):
+    """Sums of the hours that began from ``since`` on and before ``until``: of all, and of each group."""
+
+    since: datetime
+    until: datetime
+    total: PushSums
+    groups: Sequence[PushGroup]
+
+
 class StepAnswer(Struct):
     """One step of a route; ``after`` in seconds."""
 
