@@ -6,6 +6,7 @@ waits; the reaper takes over from nodes that died.
 """
 
 from ulak.flow.attempt.breakers import Breakers
+from ulak.flow.attempt.deaths import Deaths
 from ulak.flow.attempt.finisher import Finisher
 from ulak.flow.attempt.keeper import Keeper
 from ulak.flow.attempt.model import Lineup, OpenPermits, Permits, Route, Sender, Settings
@@ -14,6 +15,7 @@ from ulak.flow.attempt.worker import Worker
 
 __all__ = [
     "Breakers",
+    "Deaths",
     "Finisher",
     "Keeper",
     "Lineup",

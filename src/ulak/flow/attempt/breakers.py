@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from ulak.core.breaker import Breaker, Limits, State
+from ulak.core.device import Device, fits, stands_in
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome
 from ulak.flow.attempt.model import Clock
@@ -69,9 +70,15 @@ class Breakers:
 
     # ------------------------------------------------------------------------------------- lineup
 
-    def accounts(self, account: Account, tenant: int) -> Sequence[Account]:
-        """Those that a tenant's delivery on this account's channel may go by; this one at least."""
-        found = self._declared(tenant, account.channel)
+    def accounts(self, account: Account, tenant: int, device: Device | None = None) -> Sequence[Account]:
+        """Those that a tenant's delivery on this account's channel may go by; this one at least.
+
+        Where it goes to a ``device``, those that reach it: none, perhaps, and perhaps not this one.
+        """
+        declared = self._declared(tenant, account.channel)
+        if device is not None:
+            return [each for each in declared if fits(each, device.kind, device.app, device.account)]
+        found = [each for each in declared if stands_in(account, each)]
         return found if any(each.name == account.name for each in found) else (account, *found)
 
     def usable(self, account: Account) -> bool:

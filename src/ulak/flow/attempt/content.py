@@ -44,4 +44,6 @@ def content_of(
     if channel is Channel.IN_APP:
         item = loaded.renderer.in_app(kind, row.locale, context)
         return InboxContent(_encode(item).decode(), any(step.unless for step in kind.route))
+    if channel is Channel.PUSH:
+        return loaded.renderer.push(kind, row.locale, context)
     raise RenderError("no_content", f"no template speaks on {channel}")

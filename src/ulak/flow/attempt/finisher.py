@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
 from ulak.core.failpoint import Failpoints, NoFailpoints
+from ulak.core.fate import DISABLES, Told, folded
+from ulak.core.outcome import Kind
+from ulak.flow.attempt.deaths import Deaths
 from ulak.flow.attempt.model import Lease, Settings
+from ulak.io.postgres import device_fates, push_counts
 from ulak.io.postgres.attempting import Result, finish
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import FORBIDDING
-from ulak.io.postgres.pool import PINS, Pool
+from ulak.io.postgres.pool import PINS, Connection, Pool
+from ulak.io.postgres.push_counts import Count, What
 
 log = logging.getLogger(__name__)
+
+_COUNTED = {
+    Kind.ACCEPTED: What.ACCEPTED,
+    Kind.UNKNOWN: What.UNKNOWN,
+    Kind.RECIPIENT_PERMANENT: What.REJECTED,
+    Kind.PAYLOAD_ERROR: What.REJECTED,
+    Kind.POLICY_BLOCK: What.REJECTED,
+}
+"""What pushes are counted as; what is tried again counts by its end."""
 
 
 class Finisher:
     """Writes results; one task, so that a lease ends only when all its results are written."""
 
-    def __init__(self, pool: Pool, settings: Settings, failpoints: Failpoints | None = None) -> None:
+    def __init__(
+        self, pool: Pool, settings: Settings, failpoints: Failpoints | None = None, deaths: Deaths | None = None
+    ) -> None:
         self._pool = pool
+        self._deaths = deaths or Deaths(time.monotonic)
         self._settings = settings
         self._failpoints = failpoints or NoFailpoints()
         self._queue: deque[tuple[Lease, Result]] = deque()
@@ -112,9 +130,12 @@ class Finisher:
         return {plain.token}
 
     async def _write(self, results: Sequence[Result], ended: Sequence[int]) -> None:
-        first = (FORBIDDING, PINS) if any(r.suppress for r in results) else (PINS,)
+        first = (FORBIDDING, PINS) if any(map(_forbids, results)) else (PINS,)
         async with self._pool.transaction(*first) as connection:
             written = await finish(connection, results, ended)
+            restored = await self._devices(connection, [r for r in results if (r.delivery, r.n) in written])
+        for account, devices in restored:
+            self._deaths.restored(account, devices)
         self._failpoints.hit("attempt.after_finish")
         self.written += len(written)
         late = [r for r in results if (r.delivery, r.n) not in written]
@@ -122,7 +143,26 @@ class Finisher:
         for result in late:
             log.warning("outcome of attempt %d came after its lease had ended and was refused", result.n)
 
+    async def _devices(self, connection: Connection, results: Sequence[Result]) -> list[tuple[str, int]]:
+        """Write what was said of devices; returns how many of which account's were taken out of quarantine."""
+        told = [(r.tenant, r.device) for r in results if r.device is not None]
+        await device_fates.change(connection, folded(each for each in told if self._deaths.believed(each[1])))
+        restored = [(name, await device_fates.restore(connection, name, back)) for name, back in self._deaths.due()]
+        await push_counts.add(connection, [_count(*each) for each in told if each[1].kind in _COUNTED])
+        return restored
+
+
+def _forbids(result: Result) -> bool:
+    """Whether something can't be sent any more once it is written."""
+    return bool(result.suppress) or (result.device is not None and result.device.fate in DISABLES)
+
+
+def _count(tenant: int, told: Told) -> Count:
+    what, device = _COUNTED[told.kind], told.device
+    reason = told.reason if what is What.REJECTED else ""
+    return Count(tenant, told.account, device.app, device.platform, device.app_version, what, reason)
+
 
 def _plain(result: Result) -> Result:
-    """A result without the vendor's own words, which PostgreSQL may refuse."""
-    return msgspec.structs.replace(result, detail=None, vendor_id=None)
+    """A result without the vendor's own words, which PostgreSQL may refuse, and all that hangs on them."""
+    return msgspec.structs.replace(result, detail=None, vendor_id=None, device=None)

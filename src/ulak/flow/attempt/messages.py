@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ulak.core.choice import refusable
 from ulak.core.content import tracked
 from ulak.core.content.email import EmailContent
+from ulak.core.device import fits
 from ulak.core.ids import attempt_id, external
 from ulak.core.loaded import Catalogs, Loaded
 from ulak.core.model import Account, Channel, Class, NotificationType
@@ -20,11 +22,25 @@ from ulak.io.links import Choices, Linker
 from ulak.io.postgres.attempting import Started
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.users import zones
-from ulak.providers.contract import HttpReply, HttpRequest, Links, Lost, Message, Provider, Refused
+from ulak.providers.contract import (
+    Content,
+    HttpReply,
+    HttpRequest,
+    Links,
+    Lost,
+    Message,
+    Provider,
+    PushContent,
+    Refused,
+)
 
 log = logging.getLogger(__name__)
 
 NOT_SENT = "internal_error_before_send"
+ELSEWHERE = "device_elsewhere"
+"""The reason of a push whose device has registered with another service or key since it was planned."""
+
+_ENTROPY = 48
 
 
 class NoFiles:
@@ -53,6 +69,7 @@ class Maker:
     clock: Callable[[], float]
     files: Files
     linker: Linker | None = None
+    entropy: Callable[[int], bytes] = secrets.token_bytes
 
     async def make(self, rows: Sequence[Started], account: Account, provider: Provider) -> Made:
         """Render each row; one that can't be made has its outcome already. Nothing has been sent by then."""
@@ -61,7 +78,7 @@ class Maker:
         known = _Zones(self.pool, rows)
         for row in rows:
             try:
-                made = await self._message(row, Channel(account.channel), provider, known)
+                made = _unreachable(row, account) or await self._message(row, Channel(account.channel), provider, known)
             except RenderError as error:
                 made = outcome(Kind.PAYLOAD_ERROR, error.reason, detail=error.detail)
             except Exception:
@@ -104,7 +121,20 @@ class Maker:
             category=kind.category,
             user=row.user,
             links=Links(choices.one_click) if choices and choices.one_click else None,
+            notification=external("ntf", row.notification),
+            device=row.device,
+            badge=row.badge,
+            collapse=row.collapse,
+            receipt=await self._receipt(row, content),
+            entropy=self.entropy(_ENTROPY) if provider.CAPABILITIES.entropy else b"",
         )
+
+    async def _receipt(self, row: Started, content: Content) -> str | None:
+        """By what the app tells that it was shown."""
+        if self.linker is None or not isinstance(content, PushContent):
+            return None
+        await self.linker.ready()
+        return self.linker.receipt(row.tenant, row.delivery)
 
     async def _tracked(self, content: EmailContent, row: Started, kind: NotificationType) -> EmailContent:
         """The same email, telling of clicks and of being shown as far as its type asks for it."""
@@ -123,6 +153,17 @@ class Maker:
             return None
         await self.linker.ready()
         return self.linker.choices(row.tenant, row.user, channel, kind.category, row.delivery)
+
+
+def _unreachable(row: Started, account: Account) -> Outcome | None:
+    """What becomes of a push whose device this account does not reach; nothing is rendered for it."""
+    if account.channel != Channel.PUSH:
+        return None
+    if row.device is None:
+        return outcome(Kind.RETRY, NOT_SENT, detail="a device of a kind that this release does not know")
+    if fits(account, row.device.kind, row.device.app, row.device.account):
+        return None
+    return outcome(Kind.NEXT_PROVIDER, ELSEWHERE)
 
 
 class _Zones:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ulak.core.device import Device
 from ulak.core.model import Account
 from ulak.core.outcome import Outcome
 from ulak.io.postgres.attempting import Started
-from ulak.providers.contract import Provider, Reply
+from ulak.providers.contract import Message, Provider, Reply
 
 
 class Sender(Protocol):
@@ -20,6 +21,25 @@ class Sender(Protocol):
 
     async def close(self) -> None:
         """Let go of what is kept open."""
+
+
+Judged = Callable[[Account, Sequence[Message], Sequence[Outcome]], Sequence[Outcome]]
+"""Has the last word on what each message of a call meant."""
+
+
+def as_read(account: Account, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+    """What the provider read stands."""
+    del account, messages
+    return outcomes
+
+
+Called = Callable[[str, dict[str, int], float], None]
+"""Told of each call: bulkhead, how often it meant what, seconds."""
+
+
+def silent(bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
+    """Nothing is done with it."""
+    del bulkhead, kinds, seconds
 
 
 class Permits(Protocol):
@@ -51,8 +71,11 @@ class OpenPermits:
 class Lineup(Protocol):
     """Which accounts may go on with a delivery, as this node knows them."""
 
-    def accounts(self, account: Account, tenant: int) -> Sequence[Account]:
-        """Those of the same channel that are in force for a tenant, ``account`` among them."""
+    def accounts(self, account: Account, tenant: int, device: Device | None = None) -> Sequence[Account]:
+        """Those in force for a tenant that can stand in for ``account``, which is among them.
+
+        With a ``device`` those that reach it, and ``account`` only if it does.
+        """
         ...
 
     def usable(self, account: Account) -> bool:
@@ -66,9 +89,9 @@ class Lineup(Protocol):
 class Alone:
     """Each account is the only one of its channel."""
 
-    def accounts(self, account: Account, tenant: int) -> Sequence[Account]:
+    def accounts(self, account: Account, tenant: int, device: Device | None = None) -> Sequence[Account]:
         """Itself."""
-        del tenant
+        del tenant, device
         return (account,)
 
     def usable(self, account: Account) -> bool:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from ulak.core import failover
+from ulak.core import failover, fate
 from ulak.core.aftermath import MOVES, RESEND, STOP, Course, Next, after_outcome
+from ulak.core.ids import external
 from ulak.core.model import SOLO, Account, Class
 from ulak.core.outcome import Kind, Outcome
 from ulak.core.states import SETTLED, State
@@ -19,8 +20,6 @@ from ulak.io.postgres.attempting import Result, Started
 
 MAY_MOVE = MOVES | {Kind.THROTTLED, Kind.UNKNOWN}
 """Outcomes after which the other accounts have to be looked at."""
-
-_TWO = 2
 
 
 class Answer(NamedTuple):
@@ -73,14 +72,21 @@ class Results:
             verdict=after.verdict,
             settled=after.state in SETTLED,
             next_account=after.account if after.moved else None,
+            device=self._told(row, verdict),
         )
+
+    def _told(self, row: Started, verdict: Outcome) -> fate.Told | None:
+        """What it says of the device, if it went to one."""
+        if row.device is None:
+            return None
+        return fate.told(row.device, verdict, self.account.name, external("dlv", row.delivery))
 
     def _course(self, row: Started, answer: Answer) -> Course:
         """A delivery as it stood, and who else could send it."""
         policy = answer.on_unknown if row.resend else STOP
         course = Course(Class(row.klass), row.attempts, row.first_at, row.expires_at, policy)
         accounts = answer.accounts
-        if len(accounts) < _TWO:
+        if all(each.name == self.account.name for each in accounts):
             return course
         avoid = {each.name for each in accounts if not self.lineup.usable(each)}
         another = failover.following(accounts, row.delivery, {*row.refused, self.account.name}, avoid)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
-from ulak.core.model import Account
+from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome
 from ulak.core.score import REFUSED, SENT, Alarm
 from ulak.io.postgres.errors import EXPECTED
@@ -38,7 +38,12 @@ class Scoring:
         self.standing = Standing()
 
     def sent(self, account: Account, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
-        """Take note of one call."""
+        """Take note of one call.
+
+        Not of pushes: dead addresses are a part of their life, and no reputation hangs on them (``core/mortality``).
+        """
+        if account.channel == Channel.PUSH:
+            return
         for message, outcome in zip(messages, outcomes, strict=True):
             refused = outcome.kind is Kind.RECIPIENT_PERMANENT
             if refused or outcome.kind is Kind.ACCEPTED:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -16,17 +17,32 @@ from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.loaded import Catalogs
 from ulak.core.model import LANES, SOLO, Account
 from ulak.core.outcome import Kind, Outcome, outcome
+from ulak.core.reasons import Reason
 from ulak.flow.attempt.asking import Asking
 from ulak.flow.attempt.attachments import Files
 from ulak.flow.attempt.finisher import Finisher
-from ulak.flow.attempt.messages import NOT_SENT, Maker, NoFiles
-from ulak.flow.attempt.model import Alone, Call, Clock, Lease, Lineup, OpenPermits, Permits, Route, Settings
+from ulak.flow.attempt.messages import ELSEWHERE, NOT_SENT, Maker, NoFiles
+from ulak.flow.attempt.model import (
+    Alone,
+    Call,
+    Called,
+    Clock,
+    Judged,
+    Lease,
+    Lineup,
+    OpenPermits,
+    Permits,
+    Route,
+    Settings,
+    as_read,
+    silent,
+)
 from ulak.flow.attempt.results import MAY_MOVE, Answer, Results
 from ulak.io.links import Linker
 from ulak.io.postgres.attempting import Line, Result, Started, begin, claim, put_off
 from ulak.io.postgres.errors import EXPECTED, Trouble, trouble
 from ulak.io.postgres.gate import SENDING
-from ulak.io.postgres.pool import PINS, Pool
+from ulak.io.postgres.pool import PINS, Pool, Row
 from ulak.providers.contract import Message
 
 log = logging.getLogger(__name__)
@@ -34,15 +50,10 @@ log = logging.getLogger(__name__)
 PAUSED = "paused"
 """The last check's word for what its account does not send for now."""
 
+BUSY = "busy"
+"""Its word for a device that is to be left alone for a while."""
+
 _PAUSE = 300.0
-
-Called = Callable[[str, dict[str, int], float], None]
-"""Told of each call: bulkhead, how often it meant what, seconds."""
-
-
-def _silent(bulkhead: str, kinds: dict[str, int], seconds: float) -> None:
-    del bulkhead, kinds, seconds
-
 
 Sent = Callable[[Account, Sequence[Message], Sequence[Outcome]], None]
 """Told of each call: by whom, what, and what each message of it meant."""
@@ -83,12 +94,14 @@ class Tools:
     permits: Permits = field(default_factory=OpenPermits)
     failpoints: Failpoints = field(default_factory=NoFailpoints)
     clock: Clock = time.monotonic
-    called: Called = _silent
+    called: Called = silent
     solo: Solo = field(default_factory=Solo)
     files: Files = field(default_factory=NoFiles)
     lineup: Lineup = field(default_factory=Alone)
     sent: Sent = _uncounted
     linker: Linker | None = None
+    judged: Judged = as_read
+    entropy: Callable[[int], bytes] = secrets.token_bytes
 
 
 class Worker:
@@ -99,7 +112,7 @@ class Worker:
         self.declared = declared or route.account
         self.lines = [Line(lane, route.account.bulkhead) for lane in self._lanes()]
         self._tools = tools
-        self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files, tools.linker)
+        self._maker = Maker(tools.pool, tools.catalogs, tools.clock, tools.files, tools.linker, tools.entropy)
         self._most = route.account.concurrency * route.provider.CAPABILITIES.batch
         self._asking = Asking(route, tools.settings, tools.clock)
         self._written = Results(route.account, tools.lineup, tools.clock, tools.jitter)
@@ -203,8 +216,7 @@ class Worker:
             rows = await claim(connection, line, free, tools.boot, tools.settings.lease, tools.clock())
             if rows:
                 started, stopped = await begin(connection, rows, account.name, account.reconcile_after)
-                paused = {(each["delivery"], each["n"]) for each in stopped if each["verdict"] == PAUSED}
-                waits = [(row, self._while_paused()) for row in rows if (row["delivery"], row["n"]) in paused]
+                waits = self._waits(rows, stopped)
                 if waits:
                     await put_off(connection, line, waits)
         if not started:
@@ -212,9 +224,17 @@ class Worker:
         tools.failpoints.hit("attempt.after_begin")
         return len(rows), Call(Lease(started[0].token, len(started), until), line.lane, started)
 
-    def _while_paused(self) -> float:
-        """Seconds until marketing is tried again: not all of it at once, for there may be much."""
-        return _PAUSE * (1 + self._tools.jitter())
+    def _waits(self, rows: Sequence[Row], stopped: Sequence[Row]) -> list[tuple[Row, float, Reason]]:
+        """Those that were stopped for a while only, with seconds: not all at once, for there may be many."""
+        found = {(each["delivery"], each["n"]): each for each in stopped if each["verdict"] in (PAUSED, BUSY)}
+        waits = []
+        for row in rows:
+            each = found.get((row["delivery"], row["n"]))
+            if each is not None and each["verdict"] == PAUSED:
+                waits.append((row, _PAUSE * (1 + self._tools.jitter()), Reason.ACCOUNT_PAUSED))
+            elif each is not None:
+                waits.append((row, each["wait"] + self._tools.jitter(), Reason.DEVICE_BUSY))
+        return waits
 
     def _spawn(self, call: Call) -> None:
         """Start the calls of a batch, as many rows in each as the vendor takes."""
@@ -252,7 +272,9 @@ class Worker:
     async def _results(self, call: Call, started_at: float) -> list[Result]:
         account = self.route.account
         made = await self._maker.make(call.rows, account, self.route.provider)
-        results = [self._written.result(call, row, Answer(verdict), started_at) for row, verdict in made.failed]
+        results = [
+            self._written.result(call, row, self._unmade(row, verdict), started_at) for row, verdict in made.failed
+        ]
         if not made.messages or self._late(call, self._asking.seconds(made.messages)):
             self._tools.permits.give_back(account, len(call.rows))
             return results + [self._written.released(call, row) for row in made.messages]
@@ -284,7 +306,13 @@ class Worker:
         if verdict.reason == NOT_SENT or verdict.kind not in MAY_MOVE:
             return Answer(verdict)
         policy = await self._maker.on_unknown(row) if verdict.kind is Kind.UNKNOWN and row.resend else RESEND
-        return Answer(verdict, self._tools.lineup.accounts(self.route.account, row.tenant), policy)
+        return Answer(verdict, self._tools.lineup.accounts(self.route.account, row.tenant, row.device), policy)
+
+    def _unmade(self, row: Started, verdict: Outcome) -> Answer:
+        """Of a row without a message: another account could not mend a fault of ours, but may reach the device."""
+        if verdict.reason != ELSEWHERE:
+            return Answer(verdict)
+        return Answer(verdict, self._tools.lineup.accounts(self.route.account, row.tenant, row.device))
 
     async def _send(self, batch: Sequence[Message], now: datetime) -> list[Outcome]:
         """Make the call of a batch; one outcome a message, in order.
@@ -308,7 +336,8 @@ class Worker:
             return [outcome(Kind.RETRY, NOT_SENT)] * len(batch)
         began = self._tools.clock()
         reply = await self.route.sender.send(request, account.timeout)
-        outcomes = list(self.route.provider.read(reply, batch, account, now))
+        read = self.route.provider.read(reply, batch, account, now)
+        outcomes = list(self._tools.judged(account, batch, read))
         self._tools.lineup.told(account, outcomes, began)
         self._tools.sent(account, batch, outcomes)
         return outcomes

@@ -9,12 +9,16 @@ from uuid import UUID
 
 import msgspec
 
+from ulak.core.device import Device
+from ulak.core.fate import Told
 from ulak.core.plan import BUCKETS
+from ulak.core.reasons import Reason
 from ulak.io.postgres.columns import Columns, coded, thinned, turned
 from ulak.io.postgres.pool import Connection, Row
 from ulak.io.postgres.queries import load
 
 _sql = load("attempt")
+_read_device = msgspec.json.Decoder(Device).decode
 
 SOLO = 10
 """Lane numbers from here on hold rows that are tried alone."""
@@ -24,6 +28,7 @@ class Started(msgspec.Struct, eq=False, gc=False):
     """A delivery whose attempt row is in: it is to be sent now, once, under ``token``.
 
     ``before`` is the state it was in, ``refused`` are the accounts that have passed it on since it last had to wait.
+    On push ``device`` is the target as it is now, ``badge`` the number of the user's unread items.
     """
 
     token: int
@@ -48,6 +53,9 @@ class Started(msgspec.Struct, eq=False, gc=False):
     now: datetime
     before: str = "pending"
     refused: Sequence[str] = ()
+    device: Device | None = None
+    badge: int = 0
+    collapse: str | None = None
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +63,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
     ``delay`` is seconds until the next try, None for none; ``verdict`` settles the row then instead of
     sending it; ``kind`` is an outcome's kind, or ``released`` for a row that was not sent. ``bulkhead`` is the
-    line of the next try, ``next_account`` its account where it was passed on to that.
+    line of the next try, ``next_account`` its account where it was passed on to that. ``device`` is what the call said
+    of a push address.
     """
 
     token: int
@@ -80,6 +89,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     verdict: str | None
     settled: bool
     next_account: str | None = None
+    device: Told | None = None
 
 
 _OWN = Columns(("delivery", "detail", "vendor_id", "delay"))
@@ -223,10 +233,10 @@ async def begin(
     return [_started(token, claimed[j["delivery"], j["n"]], j) for j in allowed], stopped
 
 
-async def put_off(connection: Connection, line: Line, rows: Sequence[tuple[Row, float]]) -> None:
-    """Put claimed rows of a line back as timers, each with its seconds to wait; the number of the try stays."""
-    own = [(r["tenant"], r["delivery"], r["n"], r["bucket"], r["crashes"], delay) for r, delay in rows]
-    await connection.execute(_sql.put_off, *turned(own, 6), line.bulkhead, line.lane)
+async def put_off(connection: Connection, line: Line, rows: Sequence[tuple[Row, float, Reason]]) -> None:
+    """Put claimed rows of a line back as timers, each with its seconds to wait and why; the number of the try stays."""
+    own = [(r["tenant"], r["delivery"], r["n"], r["bucket"], r["crashes"], delay, why) for r, delay, why in rows]
+    await connection.execute(_sql.put_off, *turned(own, 7), line.bulkhead, line.lane)
 
 
 async def _own(connection: Connection, token: int, rows: Sequence[Row]) -> list[Row]:
@@ -260,7 +270,18 @@ def _started(token: int, row: Row, j: Row) -> Started:
         now=j["now"],
         before=j["before"],
         refused=j["refused"] or (),
+        device=_device(j["device"]),
+        badge=j["unread"] or 0,
+        collapse=j["collapse_key"],
     )
+
+
+def _device(text: str | None) -> Device | None:
+    """The target of a push; None for one of a kind that only a later release knows."""
+    try:
+        return None if text is None else _read_device(text)
+    except msgspec.ValidationError:
+        return None
 
 
 async def finish(connection: Connection, results: Sequence[Result], ended: Sequence[int]) -> set[tuple[UUID, int]]:

@@ -29,7 +29,8 @@ FROM taken t, lease l ORDER BY t.seq;
 -- name: begin
 -- The last check and the attempt row are one statement: only rows that it returns as started are sent.
 -- It joins the lease (locked, so that nobody reaps it meanwhile), cancellation, expiry, what the user did,
--- the user's choices (the most specific wins; a wildcard does not silence a critical type) and suppressions.
+-- the user's choices (the most specific wins; a wildcard does not silence a critical type), suppressions, and on push
+-- the device (the CASEs spare other channels the look at `devices` and `inboxes`) with the user's unread items.
 -- `refused` are the accounts that passed a delivery on since its last wait; a first try has none.
 WITH held AS (
     SELECT token FROM leases WHERE token = $1::bigint AND expires_at > now() FOR SHARE
@@ -38,6 +39,11 @@ WITH held AS (
 ), judged AS (
     SELECT q.tenant, q.delivery, q.n, d.notification, d.user_id, d.channel, d.target, d.category, d.class, d.locale,
            d.attempts, coalesce(d.due_at, d.planned_at) AS first_at, d.expires_at, d.resend, n.type, n.catalog, n.data, n.actor, n.accepted_at,
+           n.collapse_key, i.unread, CASE WHEN v.id IS NOT NULL THEN json_build_object(
+               'id', v.id, 'kind', v.kind, 'app', v.app, 'platform', v.platform, 'address', v.address,
+               'registered_at', v.registered_at, 'environment', v.environment, 'flipped', v.flipped, 'p256dh', v.p256dh,
+               'auth', v.auth, 'account', v.account, 'app_version', v.app_version, 'strikes', v.strikes)::text END AS device,
+           extract(epoch FROM least(v.wait_until, d.expires_at) - now())::float8 AS wait,
            d.state AS before, CASE WHEN q.n > 1 THEN (
                SELECT array_agg(e.account) FROM attempts e
                JOIN outcomes o ON o.tenant = e.tenant AND o.delivery = e.delivery AND o.n = e.n
@@ -57,7 +63,10 @@ WITH held AS (
                         WHEN m.mask & d.unless & 8 <> 0 THEN 'skipped:clicked' ELSE 'skipped:delivered' END
                WHEN NOT coalesce(p.allowed, true) THEN 'skipped:opted_out'
                WHEN s.reason IS NOT NULL THEN 'suppressed:' || s.reason
+               WHEN d.channel = 'push' AND v.user_id IS DISTINCT FROM d.user_id THEN 'skipped:device_gone'
+               WHEN v.disabled_at IS NOT NULL OR v.expires_at <= now() THEN 'skipped:device_disabled'
                WHEN x.account IS NOT NULL THEN 'paused'
+               WHEN v.wait_until > now() THEN 'busy'
            END AS verdict
     FROM asked q
     JOIN deliveries d ON d.tenant = q.tenant AND d.id = q.delivery
@@ -82,6 +91,8 @@ WITH held AS (
         LIMIT 1
     ) AS s ON true
     LEFT JOIN account_pauses x ON x.account = $6::text AND x.resumed_at IS NULL AND d.class = 'marketing'
+    LEFT JOIN devices v ON v.tenant = d.tenant AND v.id = CASE WHEN d.channel = 'push' THEN d.target END
+    LEFT JOIN inboxes i ON i.tenant = d.tenant AND i.user_id = CASE WHEN d.channel = 'push' THEN d.user_id END
 ), started AS (
     INSERT INTO attempts (tenant, delivery, n, token, account, reconcile_at)
     SELECT tenant, delivery, n, $1, $6::text, now() + $7::float8 * interval '1 second' FROM judged WHERE verdict IS NULL
@@ -90,24 +101,25 @@ WITH held AS (
 ), stopped AS (
     UPDATE deliveries d
     SET state = split_part(j.verdict, ':', 1), reason = split_part(j.verdict, ':', 2), settled_at = now()
-    FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict NOT IN ('stale', 'paused') AND d.tenant = j.tenant AND d.id = j.delivery
+    FROM judged j WHERE j.verdict IS NOT NULL AND j.verdict NOT IN ('stale', 'paused', 'busy') AND d.tenant = j.tenant AND d.id = j.delivery
 )
 SELECT j.tenant, j.delivery, j.n, j.notification, j.user_id, j.target, j.category, j.class, j.locale, j.attempts,
        j.first_at, j.expires_at, j.resend, j.type, j.catalog, j.data, j.actor, j.before, j.refused, now() AS now, j.verdict,
+       j.collapse_key, j.unread, j.device, j.wait,
        (SELECT count(*) FROM started) AS started
 FROM judged j;
 
 -- name: put_off
--- Claimed rows whose account sends nothing of their class for now: the same try, later.
+-- Claimed rows that are not to be sent for now, because of their account or their device: the same try, later.
 WITH q AS (
-    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::smallint[], $5::smallint[], $6::float8[])
-         AS q (tenant, delivery, n, bucket, crashes, delay)
+    SELECT * FROM unnest($1::int[], $2::uuid[], $3::smallint[], $4::smallint[], $5::smallint[], $6::float8[], $7::text[])
+         AS q (tenant, delivery, n, bucket, crashes, delay, reason)
 ), told AS (
-    UPDATE deliveries d SET reason = 'account_paused' FROM q
+    UPDATE deliveries d SET reason = q.reason FROM q
     WHERE d.tenant = q.tenant AND d.id = q.delivery AND d.state <> 'unknown'
 )
 INSERT INTO timers (bulkhead, due_at, lane, bucket, tenant, delivery, n, crashes)
-SELECT $7::text, now() + delay * interval '1 second', $8::smallint, bucket, tenant, delivery, n, crashes FROM q;
+SELECT $8::text, now() + delay * interval '1 second', $9::smallint, bucket, tenant, delivery, n, crashes FROM q;
 
 -- name: begun
 -- Which of these attempts are this lease's own: asked only when another transaction inserted some meanwhile.
