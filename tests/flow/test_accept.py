@@ -230,7 +230,7 @@ async def test_stop_answers_those_who_wait_and_those_who_are_being_stored(node: 
         with pytest.raises(Unavailable, match="stopping"):
             await one.accept(0, ask(node, body("mail", "late")))
     await stopping
-    results = await asyncio.wait_for(asyncio.gather(*callers), 5)
+    results = await asyncio.wait_for(asyncio.gather(*callers), 30)
     assert all(isinstance(r, Accepted) for r in results)
     assert await node.pool.fetchval(STORED) == 5
 

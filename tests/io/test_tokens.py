@@ -418,7 +418,7 @@ async def test_upkeep_goes_on_after_a_database_that_was_away(
 
     monkeypatch.setattr(node.tokens, "tidy", tidy)
     running = asyncio.create_task(node.tokens.run())
-    await asyncio.wait_for(rounds.wait(), 5)
+    await asyncio.wait_for(rounds.wait(), 30)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await node.tokens.stop()

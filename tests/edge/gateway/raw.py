@@ -175,7 +175,7 @@ class Raw:
             await self.writer.drain()
             await asyncio.sleep(0)
 
-    async def frame(self, within: float = 5.0) -> tuple[int, bytes]:
+    async def frame(self, within: float = 30.0) -> tuple[int, bytes]:
         async with asyncio.timeout(within):
             first, second = await self.reader.readexactly(2)
             assert first & 0xF0 == 0x80, "a server's frames here are whole"
@@ -205,7 +205,7 @@ class Raw:
 
     async def ended(self) -> bytes:
         """All that comes until the server ends the connection."""
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(30.0):
             try:
                 return await self.reader.read()
             except ConnectionError:

@@ -88,7 +88,7 @@ async def test_128_kb_at_most_wait_for_one_client(
                 seen.append(unsent(node, member))
                 return member.session.held
 
-            await eventually(write, within=30)
+            await eventually(write)
             for _ in range(5):
                 await write()
             assert member.session.held

@@ -28,7 +28,7 @@ async def test_it_prints_what_the_inbox_holds(store: Pool) -> None:
         await node.add("example")
         client = await start(node, Device(node, "example").token)
         assert client.stdout is not None
-        lines = [json.loads(await asyncio.wait_for(client.stdout.readline(), 20)) for _ in range(3)]
+        lines = [json.loads(await asyncio.wait_for(client.stdout.readline(), 60)) for _ in range(3)]
         client.kill()
         await client.wait()
     assert [line["op"] for line in lines] == ["welcome", "items", "count"]
@@ -37,6 +37,6 @@ async def test_it_prints_what_the_inbox_holds(store: Pool) -> None:
 async def test_a_token_that_is_not_believed_ends_it_with_the_close_code(store: Pool) -> None:
     async with running(store) as node:
         client = await start(node, "nonsense")
-        said, complaint = await asyncio.wait_for(client.communicate(), 20)
+        said, complaint = await asyncio.wait_for(client.communicate(), 60)
     assert (client.returncode, said) == (1, b"")
     assert b"4500" in complaint

@@ -302,23 +302,23 @@ async def test_a_long_poll_returns_by_a_hint_by_the_truth_or_by_the_clock() -> N
     database = Database()
     database.tops[(0, "ann")] = 3
     async with running(database) as hub:
-        waiting = asyncio.create_task(hub.wait(0, "ann", 3, 30.0))
+        waiting = asyncio.create_task(hub.wait(0, "ann", 3, 300.0))
         await eventually(lambda: database.compared)
         hub.hint([News(0, "ann", 3), News(0, "bob", 9)])
         await asyncio.sleep(0)
         assert not waiting.done()
         hub.hint([News(0, "ann", 4)])
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
 
         database.tops[(0, "ann")] = 4
-        await asyncio.wait_for(hub.wait(0, "ann", 3, 30.0), 1)
+        await asyncio.wait_for(hub.wait(0, "ann", 3, 300.0), 30)
 
         asked = len(database.compared)
-        waiting = asyncio.create_task(hub.wait(0, "ann", 4, 30.0))
+        waiting = asyncio.create_task(hub.wait(0, "ann", 4, 300.0))
         await eventually(lambda: len(database.compared) > asked)
         database.tops[(0, "ann")] = 5
         await hub.compare()
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 30)
 
         await hub.wait(0, "ann", 5, 0.05)
         assert hub._waiters == {}

@@ -82,7 +82,7 @@ async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(valke
     async with nodes(valkey_server.url, 1, 2) as (one, two):
         await two.hold("ann")
         os.kill(valkey_server.pid, signal.SIGKILL)
-        await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+        await eventually(lambda: not one.bus.up and not two.bus.up)
         assert not one.bus.publish(0, "goals", "1:0")  # honest: nobody else hears it
         await eventually(valkey_server.step)
         await eventually(lambda: one.bus.up and two.bus.up)
@@ -98,7 +98,7 @@ async def test_news_wait_for_valkey_without_their_content(valkey_server: Running
         await two.hold("ann")
         with standing_still(valkey_server):
             one.bus.news([News(0, "ann", 8, "{}", 1, 1)])
-            await eventually(lambda: not one.bus.up and one.bus._outgoing, within=5.0)  # it waits for the next try
+            await eventually(lambda: not one.bus.up and one.bus._outgoing)  # it waits for the next try
         assert two.bus.up  # it has lost nothing, and so it would not compare
         await eventually(lambda: two.hub.news)
         assert [(news.user, news.revision, news.item) for news in two.hub.news] == [("ann", 8, None)]
@@ -122,7 +122,7 @@ async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(va
 async def test_a_bus_that_stands_still_is_not_up(valkey_server: RunningValkey) -> None:
     async with nodes(valkey_server.url, 1, 2) as (one, two):
         with standing_still(valkey_server):
-            await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+            await eventually(lambda: not one.bus.up and not two.bus.up)
         await eventually(lambda: one.bus.up and two.bus.up)
 
 
@@ -132,7 +132,7 @@ async def test_a_valkey_that_takes_nothing_is_not_up_and_the_log_says_why(
     async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await valkey.config_set("maxmemory-policy", "noeviction")
         await valkey.config_set("maxmemory", 1)
-        await eventually(lambda: not one.bus.up and not two.bus.up, within=5.0)
+        await eventually(lambda: not one.bus.up and not two.bus.up)
         assert "OutOfMemoryError" in caplog.text
         await valkey.config_set("maxmemory", 0)
         await eventually(lambda: one.bus.up and two.bus.up)
@@ -150,7 +150,7 @@ async def test_entries_of_a_dead_node_do_not_count_and_go_away(valkey_server: Ru
             task.cancel()
         await asyncio.gather(*dead.bus._tasks, return_exceptions=True)
         assert await _count(valkey, "ulak:u:0:ann", 2)
-        await eventually(lambda: _gone(valkey, "ulak:lease:3"), within=5.0)
+        await eventually(lambda: _gone(valkey, "ulak:lease:3"))
         before = one.published
         one.bus.news([News(0, "ann", 1)])
         await eventually(lambda: two.hub.news == [News(0, "ann", 1)])
@@ -218,7 +218,7 @@ async def test_what_can_not_be_taken_in_stops_nothing(
 
         monkeypatch.setattr(two.hub, "hint", fails)
         one.bus.news([News(0, "ann", 1)])
-        await asyncio.wait_for(failed.wait(), 5.0)
+        await asyncio.wait_for(failed.wait(), 30.0)
         one.bus.news([News(0, "ann", 2)])
         await eventually(lambda: two.hub.news == [News(0, "ann", 2)])
 
@@ -258,7 +258,7 @@ async def test_places_that_come_and_go_while_valkey_is_away_are_right_afterwards
     async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("old")
         with standing_still(valkey_server):
-            await eventually(lambda: not two.bus.up, within=5.0)
+            await eventually(lambda: not two.bus.up)
             two.bus.drop("u", 0, "old")
             for n in range(25):
                 two.bus.hold("u", 0, f"u{n}")
