@@ -15,7 +15,7 @@ import signal
 import socket
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -25,8 +25,9 @@ import uvloop
 from ulak.core.handshake import Networks
 from ulak.core.issuer import Issuer
 from ulak.core.loaded import Loaded
-from ulak.core.model import Account
+from ulak.core.model import Account, Channel
 from ulak.core.project import load
+from ulak.core.registration import ApplicationServer, application_servers
 from ulak.edge.api import Api, ApiDeps
 from ulak.edge.callbacks import PREFIX, Accounts, CallbackDeps, CallbackDoor
 from ulak.edge.gateway import Gateway, GatewaySettings, Hub, Rights, Room, Surroundings, streams
@@ -46,6 +47,7 @@ from ulak.io.postgres import nodes
 from ulak.io.postgres.callbacks import Callbacks
 from ulak.io.postgres.catalogs import apply
 from ulak.io.postgres.consents import Consents
+from ulak.io.postgres.devices import Devices
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.migrate import migrate
@@ -128,6 +130,14 @@ class Doors:
         """The project in force for a tenant."""
         return self._node.catalogs.current.get(tenant, self._empty)
 
+    def _application_servers(self, tenant: int) -> Sequence[ApplicationServer]:
+        """A tenant's keys for browsers; none of an account that the sandbox can't stand in for."""
+        found: list[Account] = []
+        for declared in self._loaded(tenant).catalog.accounts_for(Channel.PUSH):
+            with contextlib.suppress(SettingError):
+                found.append(self._node.public(declared))
+        return application_servers(found)
+
     def _deps(self, keys: Keys, pushes: PushReceipts, inboxes: _Inboxes, origins: frozenset[str]) -> ApiDeps:
         node, pool = self._node, self._node.pool
         return ApiDeps(
@@ -136,6 +146,7 @@ class Doors:
             operate=Operations(pool),
             users=Users(pool),
             consents=Consents(pool),
+            devices=Devices(pool),
             topics=Topics(pool),
             suppressions=Suppressions(pool),
             vendors=node.reactivator,
@@ -153,6 +164,7 @@ class Doors:
             metrics=node.metrics.text,
             ready=self._ready,
             breakers=node.breakers.states,
+            application_servers=self._application_servers,
             origins=origins,
         )
 

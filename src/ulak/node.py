@@ -44,6 +44,7 @@ from ulak.io.outbound.vendor import VendorSender
 from ulak.io.postgres import attempting, callbacks, nodes
 from ulak.io.postgres.accepting import forget_keys
 from ulak.io.postgres.catalogs import Catalogs
+from ulak.io.postgres.devices import Devices
 from ulak.io.postgres.errors import EXPECTED
 from ulak.io.postgres.identity import Identities
 from ulak.io.postgres.inbox_sender import InboxSender
@@ -274,6 +275,7 @@ class Node:
                 await forget_keys(self.pool)
                 await callbacks.forget(self.pool)
                 await Scores(self.pool).forget()
+                await Devices(self.pool).forget()
                 await PushCounts(self.pool).forget()
             except EXPECTED as error:
                 log.warning("forgetting old records failed: %s", type(error).__name__)
@@ -338,6 +340,10 @@ class Node:
     def _resolved(self, declared: Account) -> Account:
         smtp, vendors, push = self.settings.sandbox_smtp, self.settings.sandbox_vendors, self.settings.sandbox_push
         return sandboxed(declared, smtp, vendors, push) if smtp else account_with_secrets(declared)
+
+    def public(self, declared: Account) -> Account:
+        """The account as far as it is no secret: a node without workers may not have them; raises ``SettingError``."""
+        return self._resolved(declared) if self.settings.sandbox_smtp else declared
 
     def _usable(self, declared: Account) -> Account | None:
         """The account with its secrets; None where this node does not have them."""

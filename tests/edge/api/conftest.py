@@ -20,6 +20,7 @@ from ulak.flow.accept import Acceptor
 from ulak.flow.receipts import PushReceipts, Receipts
 from ulak.io.links import Linker
 from ulak.io.postgres.consents import Consents
+from ulak.io.postgres.devices import Devices
 from ulak.io.postgres.keys import Key, Keys
 from ulak.io.postgres.operate import Operations
 from ulak.io.postgres.pool import Pool
@@ -60,6 +61,7 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             operate=Operations(database),
             users=Users(database),
             consents=Consents(database),
+            devices=Devices(database),
             topics=Topics(database),
             suppressions=Suppressions(database),
             scores=Scores(database),
@@ -70,6 +72,7 @@ async def door(database: Pool) -> AsyncIterator[Api]:
             inbox=InboxDouble(),
             loaded=lambda tenant: LOADED,
             monotonic=clock,
+            entropy=os.urandom,
         )
     )
     await acceptor.stop()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from base64 import urlsafe_b64encode as b64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import UUID
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ulak.core.apikey import ENTROPY, Scope, key_hash, make_key
 from ulak.core.breaker import State
@@ -17,6 +21,7 @@ from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.core.model import Channel
 from ulak.core.project import load
+from ulak.core.registration import ApplicationServer
 from ulak.core.revocation import Revocation
 from ulak.core.token import Claims, TokenError
 from ulak.edge.api import Api, ApiDeps
@@ -55,6 +60,11 @@ PROJECT = load(
     }
 )
 LOADED = Loaded.of(PROJECT.with_version(1))
+
+_POINT = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+PUBLIC = b64(_POINT.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)).rstrip(b"=").decode()
+"""A public key as browsers know it."""
+SERVERS = [ApplicationServer("web", PUBLIC)]
 
 
 @dataclass(frozen=True)
@@ -248,6 +258,7 @@ def deps(**changes: Any) -> ApiDeps:
         operate=untouched,
         users=untouched,
         consents=untouched,
+        devices=untouched,
         topics=untouched,
         suppressions=untouched,
         vendors=NoVendors(),
@@ -265,6 +276,7 @@ def deps(**changes: Any) -> ApiDeps:
         metrics=lambda: b"ulak_up 1\n",
         ready=_ready,
         breakers=lambda: {"email/mail": (State.OPEN, 4.0)},
+        application_servers=lambda tenant: SERVERS,
         limits=Limits(body_deadline=0.05),
     )
     return replace(base, **changes)

@@ -16,11 +16,13 @@ from ulak.core.breaker import State
 from ulak.core.inbox import Op, Page
 from ulak.core.loaded import Loaded
 from ulak.core.model import Channel
+from ulak.core.registration import ApplicationServer
 from ulak.flow.accept import AcceptRequest, Result
 from ulak.flow.reactivate import Reactivated
 from ulak.flow.receipts import PushReceipts
 from ulak.io.bus import Bus
 from ulak.io.postgres.consents import Consents
+from ulak.io.postgres.devices import Devices
 from ulak.io.postgres.inbox import Ack
 from ulak.io.postgres.keys import Keys
 from ulak.io.postgres.operate import Operations
@@ -88,8 +90,8 @@ class ApiDeps:
 
     ``clock`` gives the time in UTC, ``monotonic`` seconds, ``entropy`` random bytes; ``loaded`` the
     project in force for a tenant; ``metrics`` the text of ``/metrics``; ``ready`` None, or why this node
-    can't take requests; ``breakers`` the lines that it works off, with their breakers' states; ``origins`` the browser
-    origins that may call ``/v1/me``.
+    can't take requests; ``breakers`` the lines that it works off, with their breakers' states; ``application_servers``
+    a tenant's keys for browsers; ``origins`` the browser origins that may call ``/v1/me``.
     """
 
     accept: Accepting
@@ -97,6 +99,7 @@ class ApiDeps:
     operate: Operations
     users: Users
     consents: Consents
+    devices: Devices
     topics: Topics
     suppressions: Suppressions
     vendors: Reactivating
@@ -114,5 +117,6 @@ class ApiDeps:
     metrics: Callable[[], bytes]
     ready: Callable[[], Awaitable[str | None]]
     breakers: Callable[[], Mapping[str, tuple[State, float]]]
+    application_servers: Callable[[int], Sequence[ApplicationServer]]
     limits: Limits = field(default_factory=Limits)
     origins: frozenset[str] = frozenset()

@@ -146,6 +146,11 @@ PARAMETERS: Mapping[str, tuple[Callable[[str], Any], str, Mapping[str, Any]]] = 
         "your id of the user",
         {"type": "string", "minLength": 1, "maxLength": values.MAX_ID},
     ),
+    "device": (
+        _value("device", values.identifier),
+        "the app's own id of this installation",
+        {"type": "string", "minLength": 1, "maxLength": values.MAX_ID},
+    ),
     "account": (
         _value("account", values.identifier),
         "name of an account",

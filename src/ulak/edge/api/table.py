@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ulak.core import request_body
+from ulak.core import registration, request_body
 from ulak.core.apikey import Scope
 from ulak.edge.api import (
     catalog,
     connections,
     dead,
     deliveries,
+    devices,
     ephemeral,
     me,
     meta,
@@ -179,6 +180,24 @@ def _users() -> Sequence[Route]:
             read,
             query=paging.Page,
         ),
+    )
+
+
+def _devices() -> Sequence[Route]:
+    tag, some, own = "devices", "/v1/users/{user}/devices", "/v1/me/devices"
+    one, mine = some + "/{device}", own + "/{device}"
+    read, write, user = Scope.USERS_READ, Scope.USERS_WRITE, Who.USER
+    body, query = registration.DeviceBody, devices.DeviceQuery
+    known: dict[int, Any] = {200: wire.DeviceAnswer}
+    gone: dict[int, Any] = {204: None}
+    return (
+        Route("GET", some, devices.listed, tag, "List a user's devices", {200: wire.DeviceList}, read),
+        Route("GET", one, devices.get, tag, "Look at a device", known, read, query=query),
+        Route("PUT", one, devices.put, tag, "Register a device", known, write, body=body),
+        Route("DELETE", one, devices.remove, tag, "Log a device out", gone, write, query=query),
+        Route("GET", own, devices.own, "me", "List the own devices", {200: wire.OwnDevices}, who=user),
+        Route("PUT", mine, devices.put_device, "me", "Register an own device", known, who=user, body=body),
+        Route("DELETE", mine, devices.remove_device, "me", "Log an own device out", gone, who=user, query=query),
     )
 
 
@@ -409,6 +428,7 @@ CALLS: Sequence[Route] = (
     *_notifications(),
     *_deliveries(),
     *_users(),
+    *_devices(),
     *_lists(),
     *_connections(),
     *_pushes(),

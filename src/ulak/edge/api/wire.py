@@ -357,6 +357,60 @@ class PublishAnswer(Struct):
     complete: bool
 
 
+class DisabledAnswer(Struct):
+    """Why a device is in quarantine: a reason, the account that was told, and the service's words (to API keys)."""
+
+    why: str
+    since: datetime
+    account: str | None
+    evidence: str | None
+
+
+class DeviceAnswer(Struct):
+    """A device without its address; ``address_hash`` is the beginning of the address' SHA-256.
+
+    ``device`` is the app's own id of the installation, ``id`` what timelines call it. ``state`` is ``active``,
+    ``stale`` (not registered again for 60 days: told only what is critical) or ``disabled``.
+    """
+
+    device: str
+    id: str
+    kind: str
+    app: str | None
+    platform: str
+    environment: str | None
+    app_version: str | None
+    model: str | None
+    state: str
+    disabled: DisabledAnswer | None
+    address_hash: str
+    created_at: datetime
+    registered_at: datetime
+    seen_at: datetime
+    expires_at: datetime | None
+
+
+class DeviceList(Struct):
+    """A user's devices, those heard of last first."""
+
+    items: Sequence[DeviceAnswer]
+
+
+class ApplicationServerAnswer(Struct):
+    """A public key that browsers can subscribe with, and the apps that it is for (none named: all)."""
+
+    account: str
+    key: str
+    apps: Sequence[str]
+
+
+class OwnDevices(Struct):
+    """The own devices, and the keys for browsers: subscribe with the first that is for your app."""
+
+    items: Sequence[DeviceAnswer]
+    application_servers: Sequence[ApplicationServerAnswer]
+
+
 class SuppressionAnswer(Struct):
     """An address that must not be written to; ``source`` is the account whose vendor caused it, null a wish."""
 

@@ -66,7 +66,7 @@ class Users:
         return row
 
     async def erase(self, tenant: int, user: str) -> bool:
-        """Take a user out of everything but the suppressions; False when there is neither a user nor a device of his."""
+        """Take a user out of everything but the suppressions; False when neither he nor a device of his is known."""
         async with self._pool.transaction(FORBIDDING) as connection:
             devices = await connection.fetch(self._sql.delete_devices, tenant, user)
             if await connection.fetchval(self._sql.delete, tenant, user) is None and not devices:
