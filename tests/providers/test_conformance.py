@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ulak.core.model import Account
+from tests.providers.push import samples
+from ulak.core.device import Device, Fate
+from ulak.core.model import Account, Channel
 from ulak.core.outcome import Blame, Kind
 from ulak.providers.contract import (
     Content,
+    Credential,
+    Credentialed,
     Discarded,
     EmailContent,
     Findable,
@@ -33,6 +38,7 @@ from ulak.providers.contract import (
     SmtpReply,
     Stage,
     Stored,
+    Ungranted,
 )
 from ulak.providers.registry import PROVIDERS
 
@@ -46,14 +52,25 @@ class Case:
     settings: dict[str, object]
     content: Content
     taken: Callable[[Reply, int], bool]
+    device: Device | None = None
 
 
 EMAIL = EmailContent("Octo <octo@example.com>", "Hello", "text", "<p>html</p>")
 SES = HttpReply(200, {}, b'{"MessageId":"0102"}')
 SENDGRID = (HttpReply(202, {"x-message-id": "x"}, b""), HttpReply(202, {}, b"\n"))
 POSTMARK = {size: HttpReply(200, {}, msgspec.json.encode([{"ErrorCode": 0}] * size)) for size in (1, 2, 3)}
+APNS = HttpReply(200, {"apns-id": "0192f0c1-e1a2-7c3f-8000-000000000001"}, b"")
+FCM = HttpReply(200, {}, b'{"name":"projects/octo/messages/0:1"}')
+WEBPUSH = HttpReply(201, {"location": "https://push.example.com/m/1"}, b"")
+
+
+def push(name: str, taken: Callable[[Reply, int], bool]) -> Case:
+    return Case(samples.settings(name), samples.CONTENT, taken, samples.devices()[name])
+
 
 CASES = {
+    "apns": push("apns", lambda reply, _: reply == APNS),
+    "fcm": push("fcm", lambda reply, _: reply == FCM),
     "inbox": Case({}, InboxContent("{}", watched=False), lambda reply, _: isinstance(reply, Stored)),
     "noop": Case({}, NoContent(), lambda reply, _: isinstance(reply, Discarded)),
     "postmark": Case({"server_token": "t"}, EMAIL, lambda reply, size: reply == POSTMARK[size]),
@@ -72,29 +89,47 @@ CASES = {
         EMAIL,
         lambda reply, _: isinstance(reply, SmtpReply) and (reply.stage, reply.code) == (Stage.END, 250),
     ),
+    "webpush": push("webpush", lambda reply, _: isinstance(reply, HttpReply) and reply.status in (200, 201, 202, 204)),
 }
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
+KEYS = [
+    "@type", "__type", "ErrorCode", "Message", "MessageID", "MessageId", "access_token", "details", "errno", "error",
+    "errorCode", "errors", "expires_in", "field", "fieldViolations", "message", "name", "reason", "timestamp", "token_type",
+]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 700) | st.sampled_from(["", "x", "ada@example.com", "MessageRejected"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["ErrorCode", "Message", "message", "MessageId", "MessageID", "__type", "errors"]), inner
+            st.sampled_from(KEYS),
+            inner,
         )
     ),
     max_leaves=6,
 )
+STATUSES = st.sampled_from([200, 202, 400, 401, 403, 404, 410, 422, 429, 503])
+ANSWERS = st.one_of(
+    st.builds(HttpReply, st.integers(100, 599), st.just({}), st.binary(max_size=40)),
+    st.builds(
+        HttpReply,
+        st.sampled_from([200, 202, 400, 401, 403, 404, 410, 422, 429, 503]),
+        st.just({}),
+        JSON.map(msgspec.json.encode),
+    ),
+    st.sampled_from([APNS, FCM, WEBPUSH, SES, *SENDGRID, *POSTMARK.values()]),
+)
+LOST = st.builds(Lost, st.sampled_from(Phase), TEXT, TEXT)
+REFUSED = st.builds(Refused, TEXT, TEXT)
 REPLIES: st.SearchStrategy[Reply] = st.one_of(
     st.builds(SmtpReply, st.sampled_from(Stage), st.integers(-1, 1_000), TEXT),
     st.builds(SmtpReply, st.sampled_from(Stage), st.integers(200, 599), st.from_regex(r"[245]\.\d{1,3}\.\d{1,3} x")),
-    st.builds(HttpReply, st.integers(100, 599), st.just({}), st.binary(max_size=40)),
-    st.builds(HttpReply, st.sampled_from([200, 202, 400, 422]), st.just({}), JSON.map(msgspec.json.encode)),
-    st.sampled_from([SES, *SENDGRID, *POSTMARK.values()]),
+    ANSWERS,
     st.just(Discarded()),
     st.just(Stored()),
-    st.builds(Lost, st.sampled_from(Phase), TEXT, TEXT),
-    st.builds(Refused, TEXT, TEXT),
+    LOST,
+    REFUSED,
+    st.builds(Ungranted, st.one_of(ANSWERS, LOST, REFUSED)),
 )
 
 provider = pytest.mark.parametrize("name", sorted(PROVIDERS))
@@ -105,7 +140,11 @@ def account(name: str) -> Account:
 
 
 def message(name: str, number: int = 0) -> Message:
-    return Message(f"dlv_{number:032x}", f"att_{number:032x}_1", "ada@example.com", CASES[name].content, NOW)
+    case = CASES[name]
+    more: dict[str, Any] = {}
+    if case.device is not None:
+        more = {"device": case.device, "notification": f"ntf_{number:032x}", "entropy": bytes(range(48))}
+    return Message(f"dlv_{number:032x}", f"att_{number:032x}_1", "ada@example.com", case.content, NOW, **more)
 
 
 @provider
@@ -181,6 +220,57 @@ def test_who_can_be_asked_asks_and_no_reply_but_a_proof_is_a_find(name: str, rep
     assert request == asked.lookup(message(name), account(name), NOW)
     assert (request.method, request.body) == ("GET", b"")
     assert asked.found(reply, message(name), account(name), NOW) is None
+
+
+@provider
+@given(reply=REPLIES)
+def test_only_push_speaks_of_devices_and_never_after_a_loss(name: str, reply: Reply) -> None:
+    (outcome,) = PROVIDERS[name].read(reply, [message(name)], account(name), NOW)
+    if outcome.device is not None:
+        assert PROVIDERS[name].CAPABILITIES.channel is Channel.PUSH
+        assert isinstance(reply, HttpReply)
+        assert outcome.kind in {Kind.RECIPIENT_PERMANENT, Kind.RECIPIENT_TEMPORARY}
+    ends = outcome.device in {Fate.DEAD, Fate.DOUBTED}
+    assert ends == (outcome.kind is Kind.RECIPIENT_PERMANENT and PROVIDERS[name].CAPABILITIES.channel is Channel.PUSH)
+    assert outcome.dead_since is None or outcome.device is Fate.DEAD
+
+
+@provider
+def test_where_no_credential_was_to_be_had_nothing_was_sent(name: str) -> None:
+    if PROVIDERS[name].CAPABILITIES.channel is not Channel.PUSH:
+        return
+    for reply, kind in (
+        (HttpReply(403, {}, b""), Kind.NEXT_PROVIDER),
+        (HttpReply(429, {}, b""), Kind.RETRY),
+        (HttpReply(502, {}, b""), Kind.RETRY),
+        (Lost(Phase.SENT, "timeout"), Kind.RETRY),
+        (Refused("address"), Kind.NEXT_PROVIDER),
+    ):
+        outcomes = PROVIDERS[name].read(Ungranted(reply), [message(name)], account(name), NOW)
+        assert [outcome.kind for outcome in outcomes] == [kind]
+
+
+@provider
+@given(reply=ANSWERS)
+def test_credentials_stand_beside_the_request_and_are_the_same_on_every_node(name: str, reply: HttpReply) -> None:
+    module = PROVIDERS[name]
+    if not hasattr(module, "credential"):
+        return
+    asked = cast("Credentialed", module)
+    request = module.build([message(name)], account(name), NOW)
+    assert isinstance(request, HttpRequest)
+    assert "authorization" not in {key.lower() for key, _ in request.headers}
+    assert (
+        all(key == key.lower() and re.fullmatch("[!-~ ]+", value) for key, value in request.headers)
+        or name == "webpush"
+    )
+    first, second = (asked.credential(asked.scope(request, account(name)), account(name), NOW) for _ in range(2))
+    assert first == second
+    if isinstance(first, Credential):
+        assert NOW < first.renew_at <= first.ends_at
+    assert isinstance(asked.stale(reply), bool)
+    credential = asked.granted(reply, account(name), NOW)
+    assert credential is None or (isinstance(first, HttpRequest) and reply.status == 200)
 
 
 def test_the_suite_knows_every_provider() -> None:

@@ -22,7 +22,8 @@ from ulak.core.content.shrink import shrink
 from ulak.core.device import AddressKind, Device
 from ulak.core.model import Class
 from ulak.core.sign.jwt import encoded
-from ulak.providers.contract import Message
+from ulak.providers.answers import text_of
+from ulak.providers.contract import HttpReply, Lost, Message, Reply, Ungranted
 
 MOST_BYTES = 4_096
 """What APNs and FCM take of a payload."""
@@ -189,3 +190,15 @@ def covered(text: str, message: Message) -> str:
     if address:
         text = text.replace(address, "<token>")
     return _LONG.sub("<token>", text)
+
+
+def discreet(reply: Reply, message: Message) -> Reply:
+    """What came instead of an answer, its words without tokens."""
+    if isinstance(reply, Lost):
+        return Lost(reply.phase, reply.reason, covered(reply.detail, message))
+    if isinstance(reply, Ungranted) and isinstance(reply.reply, HttpReply):
+        said = covered(text_of(reply.reply), message).encode("utf-8", "replace")
+        return Ungranted(HttpReply(reply.reply.status, {}, said))
+    if isinstance(reply, Ungranted) and isinstance(reply.reply, Lost):
+        return Ungranted(Lost(reply.reply.phase, reply.reply.reason, covered(reply.reply.detail, message)))
+    return reply

@@ -17,15 +17,19 @@ from ulak.providers.email import (
     smtp,
     smtp_events,
 )
+from ulak.providers.push import apns, fcm, webpush
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
+        "apns": apns,
+        "fcm": fcm,
         "inbox": inbox,
         "noop": noop,
         "postmark": postmark,
         "sendgrid": sendgrid,
         "ses": ses,
         "smtp": smtp,
+        "webpush": webpush,
     }
 )
 """A provider's name in ``ulak.toml`` to its module."""

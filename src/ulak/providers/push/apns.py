@@ -27,7 +27,7 @@ from ulak.core.outcome import Kind, Outcome
 from ulak.core.sign import jwt
 from ulak.providers import keys, notice
 from ulak.providers.answers import Answer, Table, rule, seconds, text_of
-from ulak.providers.contract import Capabilities, Credential, HttpReply, HttpRequest, Lost, Message, Reply
+from ulak.providers.contract import Capabilities, Credential, HttpReply, HttpRequest, Message, Reply
 
 CAPABILITIES = Capabilities(channel=Channel.PUSH)
 
@@ -85,7 +85,7 @@ TABLE = Table(
          "MissingDeviceToken,MissingTopic,TopicDisallowed", Kind.NEXT_PROVIDER, "apns_{name}",
          "The account's apps are wrong or not this key's, or our request is: no other device would fare better."),
     rule("403 with ExpiredProviderToken", Kind.NEXT_PROVIDER, "apns_expired_provider_token",
-         "The token was refused as too old even when made anew: this machine's clock is wrong."),
+         "The token was refused as too old, which ours never is: this machine's clock is wrong."),
     rule("403 with BadCertificate,BadCertificateEnvironment,BadEnvironmentKeyIdInToken,BadEnvironmentKeyInToken,"
          "Forbidden,InvalidProviderToken,MissingProviderToken,UnrelatedKeyIdInToken", Kind.NEXT_PROVIDER,
          "apns_{name}", "The key is wrong, revoked, or not for this team, app or environment."),
@@ -251,9 +251,7 @@ def _payload(content: PushContent, message: Message, shown: Sequence[str]) -> _P
 def _verdict(reply: Reply, message: Message, account: Account, now: datetime) -> Outcome:
     if isinstance(reply, HttpReply):
         return TABLE.judge(_answer(reply, message, account, now))
-    if isinstance(reply, Lost):
-        reply = Lost(reply.phase, reply.reason, notice.covered(reply.detail, message))
-    return TABLE.unanswered(reply)
+    return TABLE.unanswered(notice.discreet(reply, message))
 
 
 def _answer(reply: HttpReply, message: Message, account: Account, now: datetime) -> Answer:

@@ -26,7 +26,7 @@ from ulak.core.outcome import Kind, Outcome
 from ulak.core.sign import jwt
 from ulak.providers import keys, notice
 from ulak.providers.answers import Answer, Table, rule, seconds, text_of
-from ulak.providers.contract import Capabilities, Credential, HttpReply, HttpRequest, Lost, Message, Reply, Ungranted
+from ulak.providers.contract import Capabilities, Credential, HttpReply, HttpRequest, Message, Reply
 from ulak.providers.fcm_message import Case, data_of, encode
 
 CAPABILITIES = Capabilities(channel=Channel.PUSH)
@@ -221,12 +221,7 @@ def _project(account: Account) -> str:
 def _verdict(reply: Reply, message: Message, now: datetime) -> Outcome:
     if isinstance(reply, HttpReply):
         return TABLE.judge(_answer(reply, message, now))
-    if isinstance(reply, Lost):
-        reply = Lost(reply.phase, reply.reason, notice.covered(reply.detail, message))
-    elif isinstance(reply, Ungranted) and isinstance(reply.reply, HttpReply):
-        said = notice.covered(text_of(reply.reply), message).encode("utf-8", "replace")
-        reply = Ungranted(HttpReply(reply.reply.status, {}, said))
-    return TABLE.unanswered(reply)
+    return TABLE.unanswered(notice.discreet(reply, message))
 
 
 def _answer(reply: HttpReply, message: Message, now: datetime) -> Answer:
