@@ -16,6 +16,9 @@ SRC = Path(__file__).parents[3] / "src"
 
 ALLOWED = {
     "ulak/io/outbound/http.py": "the guarded client itself",
+    "ulak/io/outbound/http2_wire.py": "the guarded client of HTTP/2",
+    "ulak/io/outbound/http2_connection.py": "the same",
+    "ulak/sandbox/push": "servers, which dial nobody",
     "ulak/cli/client.py": "the command line's client of our own API, which the operator names, loopback by default",
 }
 """Modules that may build a client, each with the reason. No URL that a user gave may ever reach them."""
@@ -40,6 +43,9 @@ CLIENTS = frozenset(
         "websockets.sync.client",
         "websockets.legacy.client",
         "asyncio.open_connection",
+        "h2",
+        "jh2",
+        "aioapns",
     }
 )
 """Dotted names, and all below them, that open connections for HTTP or a WebSocket."""
@@ -48,12 +54,13 @@ METHODS = frozenset({"create_connection", "open_connection", "sock_connect"})
 """Attributes of a loop or of asyncio that dial by themselves, whatever they are called on."""
 
 DIALLERS = {
+    "ulak/io/outbound/http2_dial.py": "judges every address that it dials for the client of HTTP/2",
     "ulak/io/outbound/smtp.py": "SMTP to the operator's own servers",
     "ulak/io/postgres": "PostgreSQL",
     "ulak/io/valkey": "Valkey",
     "ulak/io/embedded": "waits until our own PostgreSQL or Valkey listens",
 }
-"""Modules or packages that speak other protocols than HTTP/1.1, to places the operator named."""
+"""Modules or packages that dial by themselves: other protocols than HTTP, to places the operator named, or guarded."""
 
 
 def imported(tree: ast.AST) -> dict[str, str]:
@@ -98,7 +105,7 @@ def clients_in(source: str) -> Iterator[tuple[int, str]]:
             name = dotted(node, names)
             if name is not None and is_client(name):
                 yield node.lineno, name
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in CLIENTS:
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in CLIENTS - {"h2"}:
             yield node.lineno, f"{node.value} by name"
 
 
@@ -149,6 +156,8 @@ def test_no_exception_outlives_its_module(path: str) -> None:
         "import asyncio\nasync def f(): await asyncio.open_connection('x', 1)",
         "import importlib\nm = importlib.import_module('httpx')",
         "def f():\n    import urllib3",
+        "from h2.connection import H2Connection",
+        "import h2.connection",
     ],
 )
 def test_the_walk_sees_every_way_of_writing_it(source: str) -> None:
