@@ -148,6 +148,24 @@ async def test_two_users_who_swap_their_phones_at_once_wait_for_nobody_for_ever(
         assert {row["user_id"]: row["address"] for row in await stored(store)} == {"ada": two, "eve": one}
 
 
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("first", ["ada", "eve"])
+async def test_rows_are_held_in_the_order_of_their_ids(store: Pool, first: str) -> None:
+    """While the first can't be had, the second is free for somebody who already has the first."""
+    second = "eve" if first == "ada" else "ada"
+    low = await register(store, phone(first, address="a" * 64))
+    high = await register(store, phone(second, address="b" * 64))
+    held = "SELECT id FROM devices WHERE id = $1 FOR UPDATE"
+    async with store.transaction() as connection:
+        await connection.execute(held, low["id"])
+        moving = asyncio.create_task(register(store, phone("ada", address="b" * 64 if first == "ada" else "a" * 64)))
+        await eventually(lambda: store.fetchval(BLOCKED), within=20.0, what="the move waits for the first row")
+        assert await connection.fetchval(f"{held} NOWAIT", high["id"]) == high["id"]
+    assert (await moving)["user_id"] == "ada"
+
+
 async def test_one_device_that_registers_many_times_at_once_is_one(store: Pool) -> None:
     wanted = [phone(address=f"{n:064x}") for n in range(6)] + [phone(name="other", address=f"{0:064x}")]
     await asyncio.gather(*(register(store, each) for each in wanted))
