@@ -141,7 +141,7 @@ async def test_of_a_batch_only_what_is_missing_is_sent(node: Node, sandbox: Sand
     ],
 )
 async def test_a_look_up_that_fails_changes_nothing(node: Node, sandbox: Sandbox, fault: dict[str, Any]) -> None:
-    account = account_of(sandbox, timeout=0.5)
+    account = account_of(sandbox, timeout=2.0 if fault["do"] == "stall" else 30.0)
     await lose(node, sandbox, account)
     arm(sandbox, {**fault, "times": 1})
     async with posting(node, account) as one:
@@ -176,9 +176,9 @@ async def test_nothing_is_asked_about_what_is_sent_for_the_first_time(
 
 async def test_a_lease_that_is_hardly_longer_than_a_call_is_long_enough_to_ask(node: Node, sandbox: Sandbox) -> None:
     """Were the time-out asked for twice, the row would be released for ever."""
-    account = account_of(sandbox, timeout=6.0)
+    account = account_of(sandbox, timeout=40.0)
     await lose(node, sandbox, account)
-    async with posting(node, account, settings=Settings(lease=10.0, margin=2.0)) as one:
+    async with posting(node, account, settings=Settings(lease=70.0, margin=12.0)) as one:
         await one.claim()
         await one.written()
     assert (await attempts(node))[1:] == [(2, "accepted", "found_by_lookup")]

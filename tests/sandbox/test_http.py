@@ -189,7 +189,7 @@ async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        ready = json.loads(await asyncio.wait_for(process.stdout.readline(), 60))
 
         def send() -> None:
             with smtplib.SMTP("127.0.0.1", ready["smtp_port"], local_hostname="me") as client:
@@ -201,5 +201,5 @@ async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
             assert (await get(session, "/messages"))["total"] == 1
     finally:
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     assert len(log.read_text().splitlines()) == 1

@@ -45,7 +45,7 @@ class Wire:
         lines = []
         while True:
             try:
-                line = await asyncio.wait_for(self.reader.readline(), 5)
+                line = await asyncio.wait_for(self.reader.readline(), 30)
             except ConnectionError:
                 line = b""
             lines.append(line.decode("ascii"))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import resource
 import socket
 import ssl
 import subprocess
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self
@@ -123,8 +123,8 @@ async def client() -> AsyncIterator[HttpClient]:
 
 async def test_a_reply_comes_whole_and_the_connection_is_used_again(client: HttpClient) -> None:
     async with Peer(OK) as peer:
-        reply = await client.send(post(peer.url(path="/hook?a=1")), 5)
-        again = await client.send(get(peer.url()), 5)
+        reply = await client.send(post(peer.url(path="/hook?a=1")), 30)
+        again = await client.send(get(peer.url()), 30)
     assert reply == HttpReply(200, {"content-length": "2", "x-a": "1, 2"}, b"ok")
     assert again == reply
     assert peer.connections == 1
@@ -136,8 +136,8 @@ async def test_a_reply_comes_whole_and_the_connection_is_used_again(client: Http
 
 async def test_cookies_are_not_kept(client: HttpClient) -> None:
     async with Peer(says(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")) as peer:
-        await client.send(get(peer.url("127.0.0.1")), 5)
-        await client.send(get(peer.url("127.0.0.1")), 5)
+        await client.send(get(peer.url("127.0.0.1")), 30)
+        await client.send(get(peer.url("127.0.0.1")), 30)
     assert "cookie" not in peer.heads[1].lower()
 
 
@@ -145,7 +145,7 @@ async def test_proxies_from_the_environment_are_ignored(client: HttpClient, monk
     async with Peer(OK) as peer, Peer(OK) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url())
         monkeypatch.setenv("HTTP_PROXY", proxy.url())
-        assert isinstance(await client.send(get(peer.url()), 5), HttpReply)
+        assert isinstance(await client.send(get(peer.url()), 30), HttpReply)
     assert proxy.heads == []
 
 
@@ -164,7 +164,7 @@ async def test_proxies_from_the_environment_are_ignored(client: HttpClient, monk
 )
 async def test_a_path_that_is_right_goes_as_it_was_built(path: str, sent: str, client: HttpClient) -> None:
     async with Peer(says(b"HTTP/1.1 204 No Content\r\n\r\n")) as peer:
-        await client.send(get(peer.url(path=path)), 5)
+        await client.send(get(peer.url(path=path)), 30)
     assert peer.heads[0].split()[1] == sent
 
 
@@ -184,7 +184,7 @@ async def test_literals_are_judged(
     async with Peer(OK, "127.0.0.2") as victim:
         if not guarded:
             switch_off_the_judge(monkeypatch)
-        reply = await client.send(get(victim.url(host)), 5)
+        reply = await client.send(get(victim.url(host)), 30)
     assert isinstance(reply, Refused if guarded else HttpReply), reply
     assert victim.connections == (0 if guarded else 1)
 
@@ -204,7 +204,7 @@ SPELLINGS = [
 @pytest.mark.parametrize("host", SPELLINGS)
 async def test_no_spelling_of_loopback_gets_through(host: str) -> None:
     async with Peer(OK) as victim, HttpClient() as strict:
-        reply = await strict.send(get(victim.url(host)), 5)
+        reply = await strict.send(get(victim.url(host)), 30)
     assert isinstance(reply, Refused), reply
     assert victim.connections == 0
 
@@ -213,7 +213,7 @@ async def test_no_spelling_of_loopback_gets_through(host: str) -> None:
 async def test_without_the_judge_a_spelling_gets_through(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     switch_off_the_judge(monkeypatch)
     async with Peer(OK) as victim, HttpClient() as strict:
-        assert isinstance(await strict.send(get(victim.url(host)), 5), HttpReply)
+        assert isinstance(await strict.send(get(victim.url(host)), 30), HttpReply)
 
 
 async def test_a_name_that_rebinds_is_judged_on_the_second_dial(guarded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +263,7 @@ async def test_no_redirect_is_followed(
         async with Peer(says(reply_head)) as peer:
             if not guarded:
                 monkeypatch.setattr(http, "REQUEST_OPTIONS", {})
-            reply = await client.send(get(peer.url()), 5)
+            reply = await client.send(get(peer.url()), 30)
     assert isinstance(reply, HttpReply)
     assert reply.status == (status if guarded else 200)
     assert target.connections == (0 if guarded else 1)
@@ -275,7 +275,7 @@ async def test_a_redirect_to_a_forbidden_address_would_meet_the_judge_too(
     monkeypatch.setattr(http, "REQUEST_OPTIONS", {})
     metadata = b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\nContent-Length: 0\r\n\r\n"
     async with Peer(says(metadata)) as peer:
-        reply = await client.send(get(peer.url()), 5)
+        reply = await client.send(get(peer.url()), 30)
     assert reply == Lost(Phase.SENT, "connect", "ClientConnectorError")
 
 
@@ -293,18 +293,21 @@ async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 async def test_an_endless_body_costs_no_more_than_the_cap(guarded: bool, client: HttpClient) -> None:
     if not guarded:
         client._body_cap = 1 << 40
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with Peer(endless) as peer:
-        reply = await client.send(get(peer.url()), 30)
-    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        tracemalloc.start()  # what the whole process has ever used would depend on the tests before
+        try:
+            reply = await client.send(get(peer.url()), 60)
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert isinstance(reply, HttpReply)
     assert (len(reply.body) == http.BODY_CAP) is guarded
-    assert (grown_kb < 32_000) is guarded
+    assert (most < 32_000_000) is guarded
 
 
 async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _n in range(20):
+    for _n in range(40):
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.1)
@@ -312,14 +315,11 @@ async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None
 
 
 async def test_the_deadline_covers_a_trickling_body(guarded: bool, client: HttpClient) -> None:
-    began = asyncio.get_running_loop().time()
     async with Peer(trickle) as peer:
-        reply = await client.send(get(peer.url()), 0.3 if guarded else 60)
-    took = asyncio.get_running_loop().time() - began
+        reply = await client.send(get(peer.url()), 1.0 if guarded else 60)
     assert reply == Lost(
         Phase.SENT, "timeout" if guarded else "cut_off", "TimeoutError" if guarded else "ClientPayloadError"
     )
-    assert (took < 1.0) is guarded
 
 
 async def test_a_bomb_is_not_unpacked(guarded: bool, client: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +328,7 @@ async def test_a_bomb_is_not_unpacked(guarded: bool, client: HttpClient, monkeyp
     if not guarded:
         monkeypatch.setattr(http, "SESSION_OPTIONS", {**http.SESSION_OPTIONS, "auto_decompress": True})
     async with Peer(says(head + bomb)) as peer:
-        reply = await client.send(get(peer.url()), 10)
+        reply = await client.send(get(peer.url()), 30)
     assert isinstance(reply, HttpReply)
     assert len(reply.body) <= http.BODY_CAP
     assert reply.body.startswith(b"\x1f\x8b") is guarded
@@ -346,7 +346,7 @@ async def test_huge_headers_are_cut_off(
         wide = {"max_line_size": 1 << 30, "max_field_size": 1 << 30, "max_headers": 1 << 30}
         monkeypatch.setattr(http, "SESSION_OPTIONS", {**http.SESSION_OPTIONS, **wide})
     async with Peer(says(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 0\r\n\r\n")) as peer:
-        reply = await client.send(get(peer.url()), 5)
+        reply = await client.send(get(peer.url()), 30)
     assert isinstance(reply, Lost if guarded else HttpReply), reply
     if isinstance(reply, Lost):
         assert reply.phase is Phase.SENT
@@ -403,7 +403,7 @@ async def test_a_cut_connection_is_sent_and_never_tried_again_by_itself(
     if not guarded:
         monkeypatch.setattr(http, "_once", plain)
     async with Peer(says(b"", close=True)) as peer:
-        reply = await client.send(HttpRequest(method, peer.url()), 5)
+        reply = await client.send(HttpRequest(method, peer.url()), 30)
     assert isinstance(reply, Lost)
     assert reply.phase is Phase.SENT
     if guarded:
@@ -420,7 +420,7 @@ async def test_a_cut_connection_is_sent_and_never_tried_again_by_itself(
 )
 async def test_a_body_cut_short_is_lost_not_an_answer(reply: bytes, client: HttpClient) -> None:
     async with Peer(says(reply, close=True)) as peer:
-        assert await client.send(post(peer.url()), 5) == Lost(Phase.SENT, "cut_off", "ClientPayloadError")
+        assert await client.send(post(peer.url()), 30) == Lost(Phase.SENT, "cut_off", "ClientPayloadError")
 
 
 @pytest.mark.parametrize(
@@ -428,7 +428,7 @@ async def test_a_body_cut_short_is_lost_not_an_answer(reply: bytes, client: Http
 )
 async def test_what_is_not_http_is_a_bad_reply(junk: bytes, client: HttpClient) -> None:
     async with Peer(says(junk, close=True)) as peer:
-        reply = await client.send(post(peer.url()), 5)
+        reply = await client.send(post(peer.url()), 30)
     assert isinstance(reply, Lost)
     assert reply.phase is Phase.SENT
 
@@ -467,7 +467,7 @@ async def test_certificate_and_name_are_verified(
         Peer(OK, tls=serving(certificate)) as peer,
         HttpClient(PUBLIC, resolver=Names(["127.0.0.1"]), tls=trust) as client,
     ):
-        reply = await client.send(post(f"https://{host}:{peer.port}/"), 5)
+        reply = await client.send(post(f"https://{host}:{peer.port}/"), 30)
     if expected == 200:
         assert isinstance(reply, HttpReply)
     else:

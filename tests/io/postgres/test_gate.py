@@ -87,12 +87,12 @@ async def test_a_no_that_can_not_be_said_gives_way_to_the_senders(store: Pool) -
 async def test_who_stands_still_in_mid_transaction_lets_go(
     store: Pool, side: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "ABANDONED", pool.ABANDONED.replace("10s", "300ms"))
+    monkeypatch.setattr(pool, "ABANDONED", pool.ABANDONED.replace("10s", "1s"))
     done = asyncio.Event()
 
     async def stand_still() -> None:
         async with store.transaction(side) as connection:
-            await asyncio.wait_for(enter(store, FORBIDDING if side == SENDING else SENDING, done), 3.0)
+            await asyncio.wait_for(enter(store, FORBIDDING if side == SENDING else SENDING, done), 30.0)
             await connection.fetchval("SELECT 1")
 
     with pytest.raises(EXPECTED) as caught:
