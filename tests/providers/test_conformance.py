@@ -95,7 +95,8 @@ CASES = {
 TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
 KEYS = [
     "@type", "__type", "ErrorCode", "Message", "MessageID", "MessageId", "access_token", "details", "errno", "error",
-    "errorCode", "errors", "expires_in", "field", "fieldViolations", "message", "name", "reason", "timestamp", "token_type",
+    "errorCode", "errors", "expires_in", "field", "fieldViolations", "message", "name", "reason", "timestamp",
+    "token_type",
 ]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 700) | st.sampled_from(["", "x", "ada@example.com", "MessageRejected"]),
