@@ -89,7 +89,8 @@ def test_a_user_has_so_many_devices_and_the_one_seen_longest_ago_gives_way(names
     store, seen = Store(), list[str]()
     for number in names:
         name = str(number)
-        store.register(one(name=name, address=f"address {name}"))
+        full = len(seen) == MAX_DEVICES and name not in seen
+        assert store.register(one(name=name, address=f"address {name}"))[0].forbids == full
         seen = [*(known for known in seen if known != name), name][-MAX_DEVICES:]
         assert sorted(row.name for row in store.rows.values()) == sorted(seen)
 

@@ -25,7 +25,8 @@ ids = itertools.count(1)
 
 
 def phone(user: str = "ada", name: str = "phone", address: str = "a" * 64, **more: Any) -> Registration:
-    return Registration(user, name, "org.example", AddressKind.APNS, "ios", address, **more)
+    app = more.pop("app", "org.example")
+    return Registration(user, name, app, AddressKind.APNS, "ios", address, **more)
 
 
 def browser(address: str = "https://push.example.org/1", **more: Any) -> Registration:
@@ -151,19 +152,26 @@ async def test_two_users_who_swap_their_phones_at_once_wait_for_nobody_for_ever(
 BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
-@pytest.mark.parametrize("first", ["ada", "eve"])
-async def test_rows_are_held_in_the_order_of_their_ids(store: Pool, first: str) -> None:
+MOVES: dict[str, tuple[Registration, Registration, Callable[[Pool], Coroutine[Any, Any, Any]]]] = {
+    "own first": (phone(), phone("eve", address="b" * 64), lambda pool: register(pool, phone(address="b" * 64))),
+    "other first": (phone("eve", address="b" * 64), phone(), lambda pool: register(pool, phone(address="b" * 64))),
+    "logout": (phone(app="z"), phone(app="a", address="b" * 64), lambda pool: Devices(pool).remove(0, "ada", "phone")),
+    "erased": (phone(app="z"), phone(app="a", address="b" * 64), lambda pool: Users(pool).erase(0, "ada")),
+}
+
+
+@pytest.mark.parametrize("way", MOVES)
+async def test_rows_are_held_in_the_order_of_their_ids(store: Pool, way: str) -> None:
     """While the first can't be had, the second is free for somebody who already has the first."""
-    second = "eve" if first == "ada" else "ada"
-    low = await register(store, phone(first, address="a" * 64))
-    high = await register(store, phone(second, address="b" * 64))
+    one, other, does = MOVES[way]
+    low, high = await register(store, one), await register(store, other)
     held = "SELECT id FROM devices WHERE id = $1 FOR UPDATE"
     async with store.transaction() as connection:
         await connection.execute(held, low["id"])
-        moving = asyncio.create_task(register(store, phone("ada", address="b" * 64 if first == "ada" else "a" * 64)))
-        await eventually(lambda: store.fetchval(BLOCKED), within=20.0, what="the move waits for the first row")
+        moving = asyncio.create_task(does(store))
+        await eventually(lambda: store.fetchval(BLOCKED), within=20.0, what="it waits for the first row")
         assert await connection.fetchval(f"{held} NOWAIT", high["id"]) == high["id"]
-    assert (await moving)["user_id"] == "ada"
+    await moving
 
 
 async def test_one_device_that_registers_many_times_at_once_is_one(store: Pool) -> None:

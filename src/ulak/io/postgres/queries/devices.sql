@@ -50,9 +50,12 @@ WHERE tenant = $1::int AND user_id = $2::text AND ($3::text IS NULL OR name = $3
 ORDER BY seen_at DESC, id;
 
 -- name: remove
--- Log out: the user's devices of this name, in one app or in all.
-DELETE FROM devices
-WHERE tenant = $1::int AND user_id = $2::text AND name = $3::text AND ($4::text IS NULL OR app = $4)
+-- Log out: the user's devices of this name, in one app or in all; held in the order of their ids, as everywhere.
+DELETE FROM devices WHERE (tenant, id) IN (
+    SELECT tenant, id FROM devices
+    WHERE tenant = $1::int AND user_id = $2::text AND name = $3::text AND ($4::text IS NULL OR app = $4)
+    ORDER BY id
+    FOR UPDATE)
 RETURNING id;
 
 -- name: forget

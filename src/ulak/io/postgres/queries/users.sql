@@ -50,8 +50,10 @@ SET target = CASE WHEN target = '' THEN '' ELSE 'erased ' || id::text END,
 WHERE tenant = $1::int AND user_id = $2::text;
 
 -- name: delete_devices
--- Erase, part 7: what he is pushed to; somebody who is not stored may have devices, too.
-DELETE FROM devices WHERE tenant = $1::int AND user_id = $2::text RETURNING id;
+-- Erase, part 7: what he is pushed to (somebody who is not stored may have devices, too); held in the order of ids.
+DELETE FROM devices WHERE (tenant, id) IN (
+    SELECT tenant, id FROM devices WHERE tenant = $1::int AND user_id = $2::text ORDER BY id FOR UPDATE)
+RETURNING id;
 
 -- name: preferences
 -- The choices of a user.
