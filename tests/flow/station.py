@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from uuid import UUID
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Outcome, accepted
-from ulak.flow.attempt import Finisher, Route, Settings, Worker
+from ulak.flow.attempt import Deaths, Finisher, Route, Settings, Worker
 from ulak.flow.attempt.model import Alone, Lineup, OpenPermits, Permits
 from ulak.flow.attempt.worker import Tools
 from ulak.io.postgres import timing
@@ -83,6 +84,7 @@ class Options:
     permits: Permits = field(default_factory=OpenPermits)
     lineup: Lineup = field(default_factory=Alone)
     failpoints: Failpoints = field(default_factory=NoFailpoints)
+    deaths: Deaths = field(default_factory=lambda: Deaths(time.monotonic))
 
 
 class Station:
@@ -91,7 +93,7 @@ class Station:
     def __init__(self, node: Node, script: Script, options: Options) -> None:
         self.pool, self.boot = node.pool, node.boot
         self.vendor = Witness(script)
-        self.finisher = Finisher(node.pool, options.settings, options.failpoints)
+        self.finisher = Finisher(node.pool, options.settings, options.failpoints, options.deaths)
         more: dict[str, Any] = {} if options.clock is None else {"clock": options.clock}
         tools = Tools(
             pool=node.pool,
@@ -103,6 +105,7 @@ class Station:
             permits=options.permits,
             lineup=options.lineup,
             failpoints=options.failpoints,
+            judged=options.deaths.judged,
             **more,
         )
         self.worker = Worker(Route(options.account, Scripted(options.batch), self.vendor), tools)
