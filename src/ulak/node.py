@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from ulak.core import failpoint
 from ulak.core.breaker import State as BreakerState
@@ -24,7 +25,7 @@ from ulak.core.loaded import Loaded
 from ulak.core.model import Account, Channel
 from ulak.core.score import Alarm
 from ulak.flow.accept import Acceptor
-from ulak.flow.attempt import Breakers, Finisher, Keeper, Route, Scoring, Sender, Worker
+from ulak.flow.attempt import Breakers, Deaths, Finisher, Keeper, Route, Scoring, Sender, Worker
 from ulak.flow.attempt import Settings as AttemptSettings
 from ulak.flow.attempt.attachments import BODY_CAP
 from ulak.flow.attempt.worker import Solo, Tools
@@ -33,12 +34,16 @@ from ulak.flow.plan.planner import Listeners
 from ulak.flow.reactivate import Reactivator, Surroundings
 from ulak.flow.receipts import Applier
 from ulak.io import links
+from ulak.io.credentials import Clocks
 from ulak.io.failpoint import KillAt
 from ulak.io.links import Linker
 from ulak.io.metrics import Metrics
+from ulak.io.outbound import tls
 from ulak.io.outbound.discard import DiscardSender
 from ulak.io.outbound.egress import Network, networks
 from ulak.io.outbound.http import HttpClient
+from ulak.io.outbound.http2 import Http2Client, Options
+from ulak.io.outbound.push import PushSender
 from ulak.io.outbound.smtp import SmtpSender
 from ulak.io.outbound.vendor import VendorSender
 from ulak.io.postgres import attempting, callbacks, nodes
@@ -65,6 +70,8 @@ Beats = Callable[[Mapping[str, int], float], Awaitable[None]]
 _BEAT = 0.5
 _ALIVE = 5.0
 _FORGET = 600.0
+_HTTP2 = frozenset({"apns", "fcm"})
+"""Providers whose services take many requests on few connections."""
 _INBOX = Account("inbox", "inbox", Channel.IN_APP, concurrency=1, timeout=5.0, reconcile_after=5.0)
 """What later in_app steps are sent by; it needs no declaration."""
 
@@ -154,7 +161,8 @@ class Node:
         self._files = HttpClient(allowed_networks(settings), body_cap=BODY_CAP, connections=32)
         self.linker = _linker(settings.public_url, pool)
         self._attempt = AttemptSettings(lease=settings.lease_seconds)
-        self.finisher = Finisher(pool, self._attempt, self.failpoints)
+        self.deaths = Deaths(time.monotonic)
+        self.finisher = Finisher(pool, self._attempt, self.failpoints, self.deaths)
         self.breakers = Breakers(time.monotonic, self._accounts)
         self.metrics.labelled("breaker", "0 closed, 1 probing, 2 open", "bulkhead", self._breaker_states)
         self.scoring = Scoring(Scores(pool), _now)
@@ -304,6 +312,7 @@ class Node:
             worker.start()
         # The inbox is our own database: there is no other way, and nobody to spare.
         self.breakers.match(w.declared for w in self._workers.values() if w.declared is not _INBOX)
+        self.deaths.match(w.declared for w in self._workers.values())
 
     def _accounts(self, tenant: int, channel: Channel) -> Sequence[Account]:
         """The accounts that a tenant has for a channel."""
@@ -315,6 +324,8 @@ class Node:
             read = partial(self.scoring.rates, alarm)
             self.metrics.labelled(f"account_{alarm}", f"share of {alarm} of what it sent", "account", read)
         self.metrics.labelled("account_paused", "1 while its marketing is paused", "account", self.scoring.pauses)
+        dying = "1 while so many devices are refused that the account is doubted"
+        self.metrics.labelled("account_tokens_dying", dying, "account", self.deaths.states)
 
     def _breaker_states(self) -> dict[str, float]:
         return {name: list(BreakerState).index(state) for name, (state, _) in self.breakers.states().items()}
@@ -335,6 +346,8 @@ class Node:
             lineup=self.breakers,
             sent=self.scoring.sent,
             linker=self.linker,
+            judged=self.deaths.judged,
+            entropy=os.urandom,
         )
 
     def _resolved(self, declared: Account) -> Account:
@@ -375,11 +388,31 @@ class Node:
             return InboxSender(self.pool, self.hint)
         if account.provider == "smtp":
             return SmtpSender(account)
-        return self._vendor(account)
+        return self._push(account) if account.channel is Channel.PUSH else self._vendor(account)
 
     def _vendor(self, account: Account) -> VendorSender:
+        return VendorSender(account, self._reachable())
+
+    def _push(self, account: Account) -> PushSender:
+        """With the credentials that it needs, over HTTP/2 to the services that speak nothing else."""
+        provider: Any = PROVIDERS[account.provider]
+        many = account.provider in _HTTP2
+        try:
+            trust = tls.context(str(account.settings.get("ca_file") or ""), ("h2",) if many else ())
+        except OSError as error:
+            raise SettingError(f"accounts.{account.name}.ca_file: {type(error).__name__}") from None
+        allowed, proves = self._reachable(), getattr(provider, "proves", None)
+        transport = (
+            Http2Client(allowed, Options(proves=proves), tls=trust)
+            if many
+            else HttpClient(allowed, schemes={"https"}, connections=account.concurrency, tls=trust)
+        )
+        return PushSender(provider, account, transport, Clocks(_now, time.monotonic))
+
+    def _reachable(self) -> Sequence[Network]:
+        """Networks that vendors may be reached in beside public ones: in a development stack, the sandbox's."""
         own = ("127.0.0.1/32",) if self.settings.sandbox_smtp else ()
-        return VendorSender(account, allowed_networks(self.settings, *own))
+        return allowed_networks(self.settings, *own)
 
     def _gauges(self) -> dict[str, float]:
         return {
