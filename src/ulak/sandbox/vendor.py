@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from ulak.sandbox.parcel import Parcel
+from ulak.sandbox.pushed import Pushed
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -35,7 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     """
 
     said: Said
-    parcels: Sequence[Parcel] = ()
+    parcels: Sequence[Parcel | Pushed] = ()
     cut: bool = False
 
 

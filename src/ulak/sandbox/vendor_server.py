@@ -6,22 +6,28 @@ HTTP/1.1 by hand over a parser, because a server that is made to be right can't 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, Protocol, cast
 
 import httptools
 
 from ulak.sandbox.faults import Do
-from ulak.sandbox.parcel import Parcel
 from ulak.sandbox.record import Received
 from ulak.sandbox.vendor import Asked, Judge, Said, Verdict, said
-from ulak.sandbox.vendor_faults import Moment, VendorFault, VendorFaults
+from ulak.sandbox.vendor_faults import Moment, VendorFault
 
 MOST_BYTES = 64 * 1024 * 1024
 
-Take = Callable[[Parcel, str], Received]
+Take = Callable[[Any, str], Received]
 """Keep a message that a vendor took; the text says whether its sender hears of it, as the record has it."""
+
+
+class Faults(Protocol):
+    """The book of faults, as a connection asks it."""
+
+    def due(self, at: Moment, vendor: str = "", recipients: Sequence[str] = ()) -> VendorFault | None:
+        """The fault that goes off now, if any; counts the chance."""
 
 
 class Office:
@@ -30,7 +36,7 @@ class Office:
     def __init__(
         self,
         vendors: Mapping[str, tuple[str, Judge]],
-        faults: VendorFaults,
+        faults: Faults,
         take: Take,
         pages: Callable[[Asked], Said | None],
     ) -> None:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import ssl
 import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.settings import SettingCodes, Settings
 
-from ulak.sandbox.push_keys import KEY_ID, TEAM, apns_key
+from ulak.sandbox.push_keys import KEY_ID, TEAM, apns_key, service_account, vapid_key
 
 PATIENCE = 20.0
 
@@ -207,3 +214,112 @@ def alert(title: str = "Hello", **more: object) -> bytes:
 def new_key() -> ec.EllipticCurvePrivateKey:
     """A key that nobody knows."""
     return ec.generate_private_key(ec.SECP256R1())
+
+
+# Firebase
+
+
+GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
+AUDIENCE = "https://oauth2.googleapis.com/token"
+
+
+def assertion(key: str = "", now: float | None = None, kid: str | None = None, **claims: object) -> str:
+    """What Google's page on OAuth 2.0 for server to server applications wants, but for ``claims``."""
+    account = json.loads(service_account())
+    issued = int(time.time() if now is None else now)
+    given = {"iss": account["client_email"], "scope": SCOPE, "aud": AUDIENCE, "iat": issued, "exp": issued + 3600}
+    headers = {"kid": kid or account["private_key_id"]}
+    return jwt.encode({**given, **claims}, key or account["private_key"], "RS256", headers)
+
+
+def post(path: str, kind: str, **fields: str) -> list[tuple[str, str]]:
+    """The header of a request to Google."""
+    head = [(":method", "POST"), (":scheme", "https"), (":path", path), (":authority", "127.0.0.1")]
+    return [*head, ("content-type", kind), *((name.replace("_", "-"), value) for name, value in fields.items())]
+
+
+async def grant(client: Client, text: str, kind: str = GRANT) -> Answer:
+    """Ask for an access token."""
+    form = urlencode({"grant_type": kind, "assertion": text}).encode()
+    return await client.call(post("/token", "application/x-www-form-urlencoded"), form)
+
+
+async def send(client: Client, bearer: str, message: object, **more: object) -> Answer:
+    """Send a message of FCM."""
+    headers = post("/v1/projects/ulak-sandbox/messages:send", "application/json", authorization=f"Bearer {bearer}")
+    return await client.call(headers, json.dumps({"message": message, **more}).encode())
+
+
+# Web Push
+
+
+def vapid(origin: str, now: float, key: Any = None, **claims: object) -> str:
+    """An Authorization as RFC 8292 has it, but for ``claims``."""
+    given = {"aud": origin, "exp": int(now) + 3600, "sub": "mailto:ada@example.com", **claims}
+    signer = key or vapid_key()
+    token = jwt.encode({name: value for name, value in given.items() if value is not None}, signer, "ES256")
+    return f"vapid t={token}, k={public(signer)}"
+
+
+def public(key: ec.EllipticCurvePrivateKey) -> str:
+    """The public half as browsers write it."""
+    octets = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def unpadded(text: str) -> bytes:
+    """Base64url without padding, read."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def encrypt(text: bytes, p256dh: str, auth: str, *, size: int = 4096, delimiter: bytes = b"\x02") -> bytes:
+    """A body of one record (RFC 8291 §3 and §4, RFC 8188 §2)."""
+    there = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), unpadded(p256dh))
+    own, salt = new_key(), os.urandom(16)
+    mine = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    info = b"WebPush: info\0" + unpadded(p256dh) + mine
+    secret = HKDF(SHA256(), 32, unpadded(auth), info).derive(own.exchange(ec.ECDH(), there))
+    key = HKDF(SHA256(), 16, salt, b"Content-Encoding: aes128gcm\0").derive(secret)
+    nonce = HKDF(SHA256(), 12, salt, b"Content-Encoding: nonce\0").derive(secret)
+    sealed = AESGCM(key).encrypt(nonce, text + delimiter, None)
+    return salt + size.to_bytes(4, "big") + bytes([len(mine)]) + mine + sealed
+
+
+@dataclass
+class WebAnswer:
+    """What came over HTTP/1.1."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body."""
+        return json.loads(self.body)
+
+
+async def web(
+    url: str, ca: str, headers: Mapping[str, str | None], body: bytes, method: str = "POST"
+) -> WebAnswer | None:
+    """One request over TLS, written by hand; None when the answer does not come whole."""
+    place = urlsplit(url)
+    context = ssl.create_default_context(cafile=ca)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port, ssl=context)
+    lines = [f"{method} {place.path} HTTP/1.1", f"Host: {place.netloc}", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items() if value is not None]
+    writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+    try:
+        return await asyncio.wait_for(_answer(reader), PATIENCE)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    finally:
+        writer.close()
+
+
+async def _answer(reader: asyncio.StreamReader) -> WebAnswer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+    body = await reader.readexactly(int(fields.get("content-length", "0")))
+    return WebAnswer(int(head[0].split()[1]), fields, body)

@@ -104,7 +104,7 @@ class FakeDevice:
     def take(self, push: Pushed, now: datetime) -> None:
         """A push arrives: it is shown, or waits."""
         self.received += 1
-        known = push.delivery or push.id
+        known = push.delivery or push.notification or push.id
         if known in self._seen:
             self.duplicates += 1
         self._seen[known] = None

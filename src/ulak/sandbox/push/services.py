@@ -15,10 +15,15 @@ from ulak.sandbox.push.apns import Apns, ProviderTokens
 from ulak.sandbox.push.certificates import Certificates
 from ulak.sandbox.push.devices import Devices
 from ulak.sandbox.push.faults import PushFaults
+from ulak.sandbox.push.fcm import Fcm
 from ulak.sandbox.push.http2_server import Http2Connection, Office, Tally
 from ulak.sandbox.push.service import Service
+from ulak.sandbox.push.webpush import WebPush, WebPushFaults
 from ulak.sandbox.pushed import Pushed
 from ulak.sandbox.record import Received, Record
+from ulak.sandbox.vendor import Asked, Verdict
+from ulak.sandbox.vendor_server import Office as WebOffice
+from ulak.sandbox.vendor_server import VendorConnection
 from ulak.sandbox.vendors import BACKLOG, listen
 
 Clock = Callable[[], datetime]
@@ -89,6 +94,8 @@ class PushServices:
         self.devices = Devices()
         self.faults = PushFaults()
         self.provider_tokens = ProviderTokens()
+        self.fcm = Fcm(self.devices)
+        self.web = WebPush(self.devices)
         self.tallies: dict[str, Tally] = {}
         self.ports: dict[str, Port] = {}
         self._certificates: Certificates | None = None
@@ -100,10 +107,14 @@ class PushServices:
             Apns(environment, self.devices, self.provider_tokens)
             for environment in (Environment.PRODUCTION, Environment.SANDBOX)
         ]
+        services.append(self.fcm)
         for service in services:
             self.ports[service.name] = Port(self._http2(service), certificates.context("h2"))
+        web = WebOffice({"/": ("webpush", self._webpush)}, WebPushFaults(self.faults), self._take, lambda _: None)
+        self.ports["webpush"] = Port(lambda: VendorConnection(web), certificates.context("http/1.1"))
         for at, one in enumerate(self.ports.values()):
             await one.start(host, port + at if port else 0)
+        self.devices.origin = self.ports["webpush"].url
 
     async def close(self) -> None:
         """Stop everything, and remove the certificates."""
@@ -134,6 +145,10 @@ class PushServices:
     def now(self) -> datetime:
         """What time it is for the services."""
         return self._clock()
+
+    def _webpush(self, asked: Asked, now: datetime) -> Verdict:
+        del now
+        return self.web.judge(asked, self._clock())
 
     def _http2(self, service: Service) -> Callable[[], Http2Connection]:
         tally = self.tallies.setdefault(service.name, Tally())
