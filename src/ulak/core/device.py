@@ -72,7 +72,7 @@ FORGOTTEN = timedelta(days=270)
 """A device that its app has not registered again for so long is deleted (Firebase lets its tokens die then, too)."""
 
 QUARANTINE = timedelta(days=90)
-"""A disabled device, or a subscription past its end, is kept for so long, in case its app comes back."""
+"""A disabled device is kept for so long, in case its app comes back."""
 
 MAX_DEVICES = 32
 """Devices of one user; with one more, that seen longest ago gives way."""

@@ -174,6 +174,17 @@ async def test_rows_are_held_in_the_order_of_their_ids(store: Pool, way: str) ->
     await moving
 
 
+@pytest.mark.parametrize("way", ["logout", "erased"])
+async def test_a_device_that_is_refreshed_during_its_logout_is_gone_none_the_less(store: Pool, way: str) -> None:
+    await register(store, phone())
+    async with store.transaction() as connection:
+        await connection.execute("UPDATE devices SET seen_at = now(), registered_at = now()")
+        leaving = asyncio.create_task(ENDS[way](store))
+        await eventually(lambda: store.fetchval(BLOCKED), within=20.0, what="it waits for the row")
+    assert await leaving
+    assert not await stored(store)
+
+
 async def test_one_device_that_registers_many_times_at_once_is_one(store: Pool) -> None:
     wanted = [phone(address=f"{n:064x}") for n in range(6)] + [phone(name="other", address=f"{0:064x}")]
     await asyncio.gather(*(register(store, each) for each in wanted))
@@ -234,17 +245,15 @@ async def test_devices_that_were_silent_or_dead_for_too_long_are_forgotten(store
         "quiet": ("seen_at", 269),
         "dead": ("disabled_at", 91),
         "ill": ("disabled_at", 89),
-        "ended": ("expires_at", 91),
-        "over": ("expires_at", 89),
     }
     for n, (name, (column, days)) in enumerate(ages.items()):
         await register(store, phone(name=name, address=f"{n:064x}"))
         await age(store, days, column, name=name)
     devices = Devices(store)
-    await devices.forget(2)
-    assert len(await stored(store)) == 4
+    await devices.forget(1)
+    assert len(await stored(store)) == 3
     await devices.forget()
-    assert {row["name"] for row in await stored(store)} == {"quiet", "ill", "over"}
+    assert {row["name"] for row in await stored(store)} == {"quiet", "ill"}
 
 
 async def test_a_device_that_registers_while_it_is_forgotten_stays(store: Pool) -> None:

@@ -63,6 +63,6 @@ RETURNING id;
 -- being registered at this moment is left alone.
 DELETE FROM devices WHERE (tenant, id) IN (
     SELECT tenant, id FROM devices
-    WHERE seen_at < now() - $1::interval OR disabled_at < now() - $2::interval OR expires_at < now() - $2::interval
+    WHERE seen_at < now() - $1::interval OR disabled_at < now() - $2::interval
     LIMIT $3::int
     FOR UPDATE SKIP LOCKED);
