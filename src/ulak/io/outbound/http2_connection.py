@@ -339,9 +339,7 @@ class Connection(asyncio.Protocol):
 
     def _next_look(self, now: float) -> float:
         options = self._options
-        if self._pinged is not None:
-            return max(self._pinged + options.patience - now, 0.001)
-        due = self._heard + options.ping
+        due = self._heard + options.ping if self._pinged is None else self._pinged + options.patience
         if not self._open:
             due = min(due, self._used + options.idle)
         return max(due - now, 0.001)
