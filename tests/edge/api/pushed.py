@@ -93,7 +93,8 @@ async def opened(store: Pool) -> AsyncIterator[World]:
         yield World(store, app, linker)
 
 
-def node(pool: Pool) -> PushReceipts:
-    """What takes apps' words on another node."""
+async def node(pool: Pool) -> PushReceipts:
+    """What takes apps' words on another node, which has the secrets: who comes first is first in the line."""
     linker = Linker(Secrets(pool), "", os.urandom, lambda: 0.0)
+    await linker.ready()
     return PushReceipts(pool, linker, Receipts(pool), lambda: datetime.now(UTC), lambda: 0.0)

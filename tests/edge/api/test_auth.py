@@ -62,12 +62,14 @@ async def test_nobody_comes_in_without_a_token_that_holds(route: Route) -> None:
 
 
 def test_what_is_open_to_all() -> None:
+    """Receipts of pushes carry their own proof (``test_pushes``)."""
     assert {route.path for route in ROUTES if route.who is Who.ANYONE} == {
         "/healthz",
         "/readyz",
         "/metrics",
         "/openapi.json",
         "/docs",
+        "/v1/receipts/push",
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from ulak.core.push_receipt import Said
 from ulak.flow.receipts import Word, pushes
 from ulak.io.postgres.errors import Unavailable
 from ulak.io.postgres.pool import Pool
+from ulak.io.postgres.pushes import AppSaid
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg]
 
@@ -39,59 +40,95 @@ async def test_a_token_can_not_be_used_without_end_and_others_are_not_kept_out(w
     assert await world.noted() == [("shown", "app")] * 2
 
 
+class Pen:
+    """Writes when it is told to; ``begun`` counts what was begun."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.may = asyncio.Semaphore(0)
+        self._note = pushes.pushes.note
+
+    async def note(self, pool: Pool, told: Sequence[AppSaid], now: datetime) -> int:
+        self.begun.append(len(told))
+        await self.may.acquire()
+        return await self._note(pool, told, now)
+
+
+@pytest.fixture
+def pen(monkeypatch: pytest.MonkeyPatch) -> Pen:
+    made = Pen()
+    monkeypatch.setattr(pushes.pushes, "note", made.note)
+    return made
+
+
 async def test_those_who_wait_are_written_together_and_who_comes_to_a_full_line_is_sent_away(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, pen: Pen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pushes, "LINE", 4)
     monkeypatch.setattr(pushes, "GROUP", 2)
     words = [Word(world.token(await world.push()), Said.SHOWN) for _ in range(6)]
-    groups: list[int] = []
-    going, go = asyncio.Event(), asyncio.Event()
-    note = pushes.pushes.note
-
-    async def slow(pool: Pool, told: Any, now: datetime) -> int:
-        groups.append(len(told))
-        going.set()
-        await go.wait()
-        return await note(pool, told, now)
-
-    monkeypatch.setattr(pushes.pushes, "note", slow)
-    stage = node(world.pool)
+    stage = await node(world.pool)
     first = asyncio.create_task(stage.tell(words[:1]))
-    await going.wait()
+    await eventually(lambda: pen.begun, within=30)
     others = [asyncio.create_task(stage.tell([word])) for word in words[1:5]]
-    await eventually(lambda: stage._length == 4)
+    await eventually(lambda: stage._length == 4, within=30)
     with pytest.raises(Unavailable):
-        await stage.tell(words[5:])
-    go.set()
-    await asyncio.gather(first, *others)
-    assert groups == [1, 2, 2]
+        await asyncio.wait_for(stage.tell(words[5:]), 30)
+    for _ in range(3):
+        pen.may.release()
+    await asyncio.wait_for(asyncio.gather(first, *others), 60)
+    assert pen.begun == [1, 2, 2]
     assert len(await world.noted()) == 5
 
 
-async def test_who_gives_up_takes_nobody_with_him(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_gives_up_in_the_line_keeps_nobody_waiting(
+    world: World, pen: Pen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pushes, "GROUP", 1)
     words = [Word(world.token(await world.push()), Said.SHOWN) for _ in range(4)]
-    going, never = asyncio.Event(), asyncio.Event()
-    note = pushes.pushes.note
+    stage = await node(world.pool)
+    told = [asyncio.create_task(stage.tell([word])) for word in words]
+    await eventually(lambda: pen.begun and stage._length == 3, within=30)
+    told[1].cancel()
+    for _ in words:
+        pen.may.release()
+    done = await asyncio.wait_for(asyncio.gather(*told, return_exceptions=True), 60)
+    assert [isinstance(each, asyncio.CancelledError) for each in done] == [False, True, False, False]
+    assert len(await world.noted()) == 4  # what he had said stood in the line
 
-    async def stuck(pool: Pool, told: Any, now: datetime) -> int:
-        going.set()
-        await never.wait()
+
+async def test_when_the_one_who_writes_gives_up_the_others_hear_that_nothing_is_written(world: World, pen: Pen) -> None:
+    words = [Word(world.token(await world.push()), Said.SHOWN) for _ in range(4)]
+    stage = await node(world.pool)
+    told = [asyncio.create_task(stage.tell([word])) for word in words]
+    await eventually(lambda: pen.begun == [1] and stage._length == 3, within=30)
+    pen.may.release()
+    await eventually(lambda: pen.begun == [1, 3], within=30)
+    told[1].cancel()
+    done = await asyncio.wait_for(asyncio.gather(*told, return_exceptions=True), 60)
+    assert [type(each) for each in done] == [list, asyncio.CancelledError, Unavailable, Unavailable]
+    assert len(await world.noted()) == 1
+    pen.may.release()
+    assert await asyncio.wait_for(stage.tell(words), 60) == []
+    assert len(await world.noted()) == 4
+
+
+async def test_who_meets_somebody_else_at_the_same_rows_goes_there_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    word = Word(world.token(await world.push()), Said.SHOWN)
+    note, met = pushes.pushes.note, 0
+
+    async def meets(pool: Pool, told: Sequence[AppSaid], now: datetime) -> int:
+        nonlocal met
+        met += 1
+        if met < 3:
+            await pool.execute("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
         return await note(pool, told, now)
 
-    monkeypatch.setattr(pushes.pushes, "note", stuck)
-    stage = node(world.pool)
-    writer = asyncio.create_task(stage.tell(words[:1]))
-    await going.wait()
-    waiting = [asyncio.create_task(stage.tell([word])) for word in words[1:]]
-    await eventually(lambda: stage._length == 3)
-    monkeypatch.setattr(pushes.pushes, "note", note)
-    waiting[0].cancel()
-    writer.cancel()
-    done = await asyncio.wait_for(asyncio.gather(writer, *waiting, return_exceptions=True), 30)
-    assert [isinstance(each, asyncio.CancelledError) for each in done] == [True, True, False, False]
-    assert done[2:] == [[], []]
-    assert len(await world.noted()) in (2, 3)  # he who gave up in the line may have been written with the others
+    monkeypatch.setattr(pushes.pushes, "note", meets)
+    assert await (await node(world.pool)).tell([word]) == []
+    assert (met, await world.noted()) == (3, [("shown", "app")])
 
 
 async def test_when_nothing_can_be_written_everybody_hears_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,7 +70,7 @@ async def test_each_thing_is_heard_even_if_the_greater_came_first(world: World) 
 
 async def test_fifty_who_say_the_same_at_once_on_several_nodes_are_counted_once(world: World) -> None:
     deliveries = [await world.push(unless=Mark.SEEN, notification=UUID(int=n)) for n in range(3)]
-    nodes = [node(world.pool) for _ in range(5)]
+    nodes = [await node(world.pool) for _ in range(5)]
     words = [Word(world.token(each), Said(said)) for each in deliveries for said in ("shown", "opened")]
     told = [nodes[n % 5].tell(words if n % 2 else words[::-1]) for n in range(25)]
     told += [nodes[n % 5].tell([words[n % 6]]) for n in range(25)]
