@@ -13,10 +13,11 @@ from tests.flow.devices import DROID, FILES, IOS, WEB, device, identity, lines, 
 from tests.flow.harness import body, open_node, plan_all, prepare, put_users, send, states
 from tests.flow.station import Options, attempts, make_due, station
 from tests.support import eventually
+from ulak.core.breaker import Limits
 from ulak.core.device import STRIKES, AddressKind, Fate
 from ulak.core.model import Account
 from ulak.core.outcome import Kind, Outcome, accepted, outcome
-from ulak.flow.attempt import Breakers
+from ulak.flow.attempt import Breakers, Keeper, Settings
 from ulak.io.postgres.devices import Devices
 from ulak.io.postgres.gate import SENDING
 from ulak.io.postgres.pool import Pool
@@ -513,3 +514,42 @@ async def test_two_nodes_that_hear_of_the_same_devices_do_not_lock_one_another_o
             await asyncio.gather(one.written(), two.written())
     rows = await node.pool.fetch("SELECT DISTINCT strikes FROM devices")
     assert [row["strikes"] for row in rows] == [4]
+
+
+# --------------------------------------------------------------------------------------------- other accounts
+
+
+@pytest.mark.parametrize(
+    ("other", "to"),
+    [
+        (DROID, None),
+        (Account("ios2", "apns", IOS.channel), "push/ios2"),
+        (Account("ios2", "apns", IOS.channel, settings={"apps": ["com.other"]}), None),
+    ],
+)
+async def test_waiting_pushes_are_diverted_to_an_account_that_reaches_their_devices_and_to_no_other(
+    node: Node, other: Account, to: str | None
+) -> None:
+    await put_device(node.pool, 1)
+    await ready(node)
+    breakers = Breakers(lambda: 0.0, lambda *_: (IOS, other, WEB), Limits(least=1))
+    breakers.match([IOS, other, WEB])
+    breakers.told(IOS, [outcome(Kind.NEXT_PROVIDER, "apns_http_403")], 0.0)
+    assert [account.name for account in breakers.diverted()] == ["ios"]
+    assert await Keeper(node.pool, Settings(), list, breakers).divert() == (to is not None)
+    assert await node.pool.fetchval("SELECT bulkhead FROM ready") == (to or "push/ios")
+
+
+async def test_a_subscription_stays_with_the_account_whose_key_it_was_made_with(node: Node) -> None:
+    """Its service takes no other key."""
+    second = Account("web2", "webpush", WEB.channel)
+    await put_device(node.pool, 1, kind=AddressKind.WEBPUSH)
+    await ready(node)
+    breakers = Breakers(lambda: 0.0, lambda *_: (WEB, second))
+    breakers.match([WEB, second])
+    async with station(
+        node, lambda _: outcome(Kind.NEXT_PROVIDER, "webpush_http_403"), at(WEB, lineup=breakers)
+    ) as one:
+        await one.work()
+    assert await told(node.pool) == {ONE: "retrying:account_unusable"}
+    assert await node.pool.fetchval("SELECT bulkhead FROM timers") == "push/web"
