@@ -27,6 +27,7 @@ from h2.settings import SettingCodes, Settings
 from ulak.sandbox.push_keys import KEY_ID, TEAM, apns_key, service_account, vapid_key
 
 PATIENCE = 20.0
+_GOAWAY = 7
 
 
 @dataclass
@@ -69,6 +70,7 @@ class Client:
         self.most: list[int] = []
         self.goaway: tuple[int, int, bytes] | None = None
         self.closed = False
+        self._bytes = bytearray()
         self._news = asyncio.Condition()
         self._next = 1
         self._task: asyncio.Task[None] | None = None
@@ -122,6 +124,11 @@ class Client:
         self._h2.end_stream(number)
         self._send()
 
+    def reset(self, number: int) -> None:
+        """Give a request up."""
+        self._h2.reset_stream(number)
+        self._send()
+
     def widen(self, number: int, by: int) -> None:
         """Let the server send more."""
         self._h2.increment_flow_control_window(by, number)
@@ -142,7 +149,7 @@ class Client:
     async def _read(self) -> None:
         try:
             while data := await self._reader.read(65_536):
-                for event in self._h2.receive_data(data):
+                for event in self._h2.receive_data(self._without_goaway(data)):
                     self._note(event)
                 self._send()
                 async with self._news:
@@ -153,6 +160,20 @@ class Client:
             self.closed = True
             async with self._news:
                 self._news.notify_all()
+
+    def _without_goaway(self, data: bytes) -> bytes:
+        """Whole frames but for GOAWAY, after which ``h2`` would read no answer any more."""
+        self._bytes += data
+        rest = bytearray()
+        while len(self._bytes) >= 9 and len(self._bytes) >= (size := 9 + int.from_bytes(self._bytes[:3], "big")):
+            frame = bytes(self._bytes[:size])
+            del self._bytes[:size]
+            if frame[3] == _GOAWAY:
+                last, code = (int.from_bytes(frame[at : at + 4], "big") for at in (9, 13))
+                self.goaway = (last, code, frame[17:])
+            else:
+                rest += frame
+        return bytes(rest)
 
     def _note(self, event: events.Event) -> None:
         match event:
@@ -170,8 +191,6 @@ class Client:
                 self.answers[number].ended = True
             case events.StreamReset(stream_id=number, error_code=code):
                 self.answers[number].reset = int(code)
-            case events.ConnectionTerminated(last_stream_id=last, error_code=code, additional_data=data):
-                self.goaway = (last or 0, int(code or 0), data or b"")
             case _:
                 pass
 
