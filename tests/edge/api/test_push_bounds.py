@@ -14,6 +14,7 @@ from tests.edge.api.pushed import World, node, opened
 from tests.support import eventually
 from ulak.core.push_receipt import Said
 from ulak.flow.receipts import Word, pushes
+from ulak.io.postgres import pushes as written
 from ulak.io.postgres.errors import Unavailable
 from ulak.io.postgres.pool import Pool
 from ulak.io.postgres.pushes import AppSaid
@@ -46,7 +47,7 @@ class Pen:
     def __init__(self) -> None:
         self.begun: list[int] = []
         self.may = asyncio.Semaphore(0)
-        self._note = pushes.pushes.note
+        self._note = written.note
 
     async def note(self, pool: Pool, told: Sequence[AppSaid], now: datetime) -> int:
         self.begun.append(len(told))
@@ -57,7 +58,7 @@ class Pen:
 @pytest.fixture
 def pen(monkeypatch: pytest.MonkeyPatch) -> Pen:
     made = Pen()
-    monkeypatch.setattr(pushes.pushes, "note", made.note)
+    monkeypatch.setattr(written, "note", made.note)
     return made
 
 
@@ -117,7 +118,7 @@ async def test_who_meets_somebody_else_at_the_same_rows_goes_there_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     word = Word(world.token(await world.push()), Said.SHOWN)
-    note, met = pushes.pushes.note, 0
+    note, met = written.note, 0
 
     async def meets(pool: Pool, told: Sequence[AppSaid], now: datetime) -> int:
         nonlocal met
@@ -126,22 +127,22 @@ async def test_who_meets_somebody_else_at_the_same_rows_goes_there_again(
             await pool.execute("DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$")
         return await note(pool, told, now)
 
-    monkeypatch.setattr(pushes.pushes, "note", meets)
+    monkeypatch.setattr(written, "note", meets)
     assert await (await node(world.pool)).tell([word]) == []
     assert (met, await world.noted()) == (3, [("shown", "app")])
 
 
 async def test_when_nothing_can_be_written_everybody_hears_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     delivery = await world.push()
-    note = pushes.pushes.note
+    note = written.note
 
     async def away(*_: Any) -> int:
         raise OSError
 
-    monkeypatch.setattr(pushes.pushes, "note", away)
+    monkeypatch.setattr(written, "note", away)
     answers = await asyncio.gather(*(world.tell(world.token(delivery), each) for each in ("shown", "opened")))
     assert [each.status for each in answers] == [503, 503]
-    monkeypatch.setattr(pushes.pushes, "note", note)
+    monkeypatch.setattr(written, "note", note)
     assert (await world.tell(world.token(delivery))).status == 202
 
 
