@@ -51,18 +51,19 @@ ORDER BY seen_at DESC, id;
 
 -- name: remove
 -- Log out: the user's devices of this name, in one app or in all; held in the order of their ids, as everywhere.
-DELETE FROM devices WHERE (tenant, id) IN (
-    SELECT tenant, id FROM devices
-    WHERE tenant = $1::int AND user_id = $2::text AND name = $3::text AND ($4::text IS NULL OR app = $4)
+DELETE FROM devices WHERE tenant = $1::int AND id = ANY (ARRAY(
+    SELECT id FROM devices
+    WHERE tenant = $1 AND user_id = $2::text AND name = $3::text AND ($4::text IS NULL OR app = $4)
     ORDER BY id
-    FOR UPDATE)
+    FOR UPDATE))
 RETURNING id;
 
 -- name: forget
 -- Devices that nobody has heard of for too long, or that were dead for too long, a few thousand at a time. One that is
--- being registered at this moment is left alone.
-DELETE FROM devices WHERE (tenant, id) IN (
-    SELECT tenant, id FROM devices
+-- being registered at this moment is left alone. (An array: a subquery might be run anew for each row, and then its limit
+-- is none.)
+DELETE FROM devices WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM devices
     WHERE seen_at < now() - $1::interval OR disabled_at < now() - $2::interval
     LIMIT $3::int
-    FOR UPDATE SKIP LOCKED);
+    FOR UPDATE SKIP LOCKED));

@@ -51,8 +51,8 @@ WHERE tenant = $1::int AND user_id = $2::text;
 
 -- name: delete_devices
 -- Erase, part 7: what he is pushed to (somebody who is not stored may have devices, too); held in the order of ids.
-DELETE FROM devices WHERE (tenant, id) IN (
-    SELECT tenant, id FROM devices WHERE tenant = $1::int AND user_id = $2::text ORDER BY id FOR UPDATE)
+DELETE FROM devices WHERE tenant = $1::int AND id = ANY (ARRAY(
+    SELECT id FROM devices WHERE tenant = $1 AND user_id = $2::text ORDER BY id FOR UPDATE))
 RETURNING id;
 
 -- name: preferences
