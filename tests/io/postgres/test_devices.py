@@ -124,6 +124,11 @@ async def test_an_address_of_another_tenant_stays_there(store: Pool) -> None:
     first = await register(store, phone("ada"))
     await register(store, phone("eve"), tenant=1)
     assert {row["tenant"]: row["user_id"] for row in await stored(store)} == {0: "ada", 1: "eve"}
+    other = await register(store, phone("ada"), tenant=1)
+    assert {row["tenant"]: row["id"] for row in await stored(store)} == {0: first["id"], 1: other["id"]}
+    assert first["id"] != other["id"]
+    await Devices(store).remove(1, "ada", "phone")
+    await register(store, phone("ada", name="tablet"), tenant=1)
     assert await Devices(store).remove(1, "ada", "phone") == 0
     assert [row["id"] for row in await Devices(store).of_user(0, "ada")] == [first["id"]]
 
