@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,17 @@ window.begin = ({ chance = 0.05, ...options }) => {
 class Node:
     """One ``serve`` process; those with the same data folder share a PostgreSQL, which the first of them owns."""
 
-    def __init__(self, folder: Path, origin: str) -> None:
+    def __init__(
+        self, folder: Path, origin: str, project: Mapping[str, str] = PROJECT, more: Mapping[str, str] | None = None
+    ) -> None:
         environment = os.environ | {
             "ULAK_DATA_DIR": str(folder / "data"),
             "ULAK_ALLOW_ORIGINS": origin,
             "ULAK_DRAIN_SECONDS": "4",
             "PYTHONPATH": str(ROOT / "src"),
+            **(more or {}),
         }
-        for name, text in PROJECT.items():
+        for name, text in project.items():
             path = folder / "project" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
