@@ -164,6 +164,7 @@ class Doors:
             metrics=node.metrics.text,
             ready=self._ready,
             breakers=node.breakers.states,
+            doubted=node.deaths.states,
             application_servers=self._application_servers,
             origins=origins,
         )

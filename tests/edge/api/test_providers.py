@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.edge.api.harness import KEY, call
@@ -24,6 +26,7 @@ async def test_accounts_are_listed_with_breaker_score_and_pause_and_can_be_resum
         "breaker": {"state": "open", "rests": 4.0},
         "score": None,
         "paused": None,
+        "tokens_dying": False,
     }
     await database.execute(
         "INSERT INTO account_events (tenant, account, class, hour, kind, n) VALUES"
@@ -40,3 +43,9 @@ async def test_accounts_are_listed_with_breaker_score_and_pause_and_can_be_resum
     assert (await call(served, "POST", "/v1/providers/other/resume")).status == 404
     again = await call(served, "POST", "/v1/providers/mail/resume", token=KEY)
     assert again.status == 200, "a second one changes nothing"
+
+
+async def test_an_account_whose_devices_are_refused_in_numbers_is_told_of(served: Api) -> None:
+    dying = Api(replace(served._deps, doubted=lambda: {"mail": 1.0}))
+    (mail,) = (await call(dying, "GET", "/v1/providers")).json["items"]
+    assert mail["tokens_dying"] is True

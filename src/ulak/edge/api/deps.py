@@ -91,7 +91,8 @@ class ApiDeps:
     ``clock`` gives the time in UTC, ``monotonic`` seconds, ``entropy`` random bytes; ``loaded`` the
     project in force for a tenant; ``metrics`` the text of ``/metrics``; ``ready`` None, or why this node
     can't take requests; ``breakers`` the lines that it works off, with their breakers' states; ``application_servers``
-    a tenant's keys for browsers; ``origins`` the browser origins that may call ``/v1/me``.
+    a tenant's keys for browsers; ``doubted`` 1 for each push account whose devices are refused in numbers, else 0;
+    ``origins`` the browser origins that may call ``/v1/me``.
     """
 
     accept: Accepting
@@ -118,5 +119,6 @@ class ApiDeps:
     ready: Callable[[], Awaitable[str | None]]
     breakers: Callable[[], Mapping[str, tuple[State, float]]]
     application_servers: Callable[[int], Sequence[ApplicationServer]]
+    doubted: Callable[[], Mapping[str, float]] = dict
     limits: Limits = field(default_factory=Limits)
     origins: frozenset[str] = frozenset()

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from ulak.core.breaker import State
 from ulak.core.model import Account
 from ulak.core.score import Score
 from ulak.edge.api import problem, wire
+from ulak.edge.api.deps import ApiDeps
 from ulak.edge.api.http import Response, answer
 from ulak.edge.api.router import Call
 from ulak.io.postgres.scores import Standing
@@ -17,8 +15,7 @@ async def listed(call: Call) -> Response:
     """The accounts of the project in force, as this node sees them."""
     accounts = call.deps.loaded(call.tenant).catalog.accounts
     standing = await call.deps.scores.standing(call.deps.clock())
-    states = call.deps.breakers()
-    return answer(wire.ProviderList([_provider(account, standing, states) for account in accounts.values()]))
+    return answer(wire.ProviderList([_provider(account, standing, call.deps) for account in accounts.values()]))
 
 
 async def resume(call: Call) -> Response:
@@ -28,11 +25,11 @@ async def resume(call: Call) -> Response:
         raise problem.not_found("account")
     await call.deps.scores.resume(account.name)
     standing = await call.deps.scores.standing(call.deps.clock(), account.name)
-    return answer(_provider(account, standing, call.deps.breakers()))
+    return answer(_provider(account, standing, call.deps))
 
 
-def _provider(account: Account, standing: Standing, states: Mapping[str, tuple[State, float]]) -> wire.ProviderAnswer:
-    state = states.get(account.bulkhead)
+def _provider(account: Account, standing: Standing, deps: ApiDeps) -> wire.ProviderAnswer:
+    state = deps.breakers().get(account.bulkhead)
     pause = standing.paused(account.name)
     return wire.ProviderAnswer(
         account=account.name,
@@ -43,6 +40,7 @@ def _provider(account: Account, standing: Standing, states: Mapping[str, tuple[S
         breaker=None if state is None else wire.BreakerAnswer(state[0], round(state[1], 1)),
         score=_score(standing.scores.get(account.name)),
         paused=None if pause is None else wire.PauseAnswer(pause.reason, pause.evidence, pause.paused_at),
+        tokens_dying=bool(deps.doubted().get(account.name)),
     )
 
 

@@ -135,7 +135,11 @@ class PauseAnswer(Struct):
 
 
 class ProviderAnswer(Struct):
-    """One account. ``breaker`` is null where the node that answers does not send by it."""
+    """One account. ``breaker`` is null where the node that answers does not send by it.
+
+    ``tokens_dying`` says that so many devices are refused on this node that the account's topic, key or project must be
+    wrong; none is put into quarantine meanwhile.
+    """
 
     account: str
     channel: str
@@ -145,6 +149,7 @@ class ProviderAnswer(Struct):
     breaker: BreakerAnswer | None
     score: ScoreAnswer | None
     paused: PauseAnswer | None
+    tokens_dying: bool = False
 
 
 class ProviderList(Struct):
