@@ -70,6 +70,7 @@ def test_a_taken_port_is_told_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         sandbox = [sys.executable, "-m", "ulak", "sandbox", "--smtp-port", "0", "--vendor-port", "0"]
+        sandbox += ["--push-port", "0"]
         sandbox += ["--http-port", str(port)]
         told = subprocess.run(sandbox, capture_output=True, text=True, timeout=60, check=False)
     assert told.returncode == 1
@@ -84,7 +85,7 @@ def _folder(at: Path, account: str) -> str:
 @pytest.mark.parametrize(
     ("account", "words"),
     [
-        ('provider = "smpt"\nhost = "x"', "accounts.mail.provider: no provider is called 'smpt' (there are: inbox,"),
+        ('provider = "smpt"\nhost = "x"', "accounts.mail.provider: no provider is called 'smpt' (there are: apns,"),
         ('provider = "smtp"\nhst = "x"', "accounts.mail.hst: unknown setting"),
         ('provider = "smtp"\nhost = "x"\nport = "y"', "accounts.mail.port: must be a number"),
         ('provider = "smtp"\nhost = "x"\nusername = "u"', "accounts.mail.username: goes together with"),

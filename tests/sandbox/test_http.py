@@ -178,6 +178,8 @@ async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
         "0",
         "--vendor-port",
         "0",
+        "--push-port",
+        "0",
         "--log",
         str(log),
         "--login",
@@ -199,7 +201,11 @@ async def test_as_a_process_of_its_own(tmp_path: Path) -> None:
         await asyncio.to_thread(send)
         async with aiohttp.ClientSession(ready["url"]) as session:
             assert (await get(session, "/messages"))["total"] == 1
+            assert (await get(session, "/push/settings"))["push"] == ready["push"]
+        ca = Path(ready["push"]["ca"])
+        assert await asyncio.to_thread(ca.is_file)
     finally:
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 60) == 0
+    assert not ca.parent.exists()
     assert len(log.read_text().splitlines()) == 1

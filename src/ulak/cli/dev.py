@@ -129,6 +129,7 @@ def _welcome(wanted: Settings, url: str, mailbox: str, key: str | None) -> None:
         f"  API        {url}/v1      manual {url}/docs",
         f"  socket     {url.replace('http', 'ws', 1)}/v1/socket",
         f"  mailbox    {mailbox}",
+        f"  devices    {mailbox}/devices   (fake phones and browsers that show their pushes)",
         f"  project    {wanted.project}  ({len(catalog.types)} types)",
         f"  data       {Path(wanted.data_dir or wanted.data_path).resolve()}",
     ]

@@ -15,11 +15,12 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ulak.sandbox import control, faults, page
+from ulak.sandbox import control, faults, page, pushed
 from ulak.sandbox.faults import FaultBook
-from ulak.sandbox.mail import parse
+from ulak.sandbox.mail import Mail, parse
 from ulak.sandbox.push import control as push_control
 from ulak.sandbox.push.services import PushServices
+from ulak.sandbox.pushed import Pushed
 from ulak.sandbox.record import Received, Record
 from ulak.sandbox.vendors import Vendors
 
@@ -84,6 +85,8 @@ class App:
                 body = await read_body(receive) if method == "POST" else b""
                 return _told(await push_control.answer(self._push, method, target.removeprefix("/push/"), body))
             if method == "GET":
+                if target == "/devices":
+                    return html(page.devices(self._push.devices.all(), headers[b"host"]), page.PAGE_POLICY)
                 return self._get(target, parse_qs(scope["query_string"].decode("latin-1")))
             if method == "POST" and target == "/faults":
                 return self._arm(await read_body(receive))
@@ -96,7 +99,7 @@ class App:
 
     def _get(self, target: str, query: dict[str, list[str]]) -> Answer:
         if target == "/":
-            newest = ((received, parse(received.raw)) for received in self._record.latest(ON_PAGE))
+            newest = ((received, read(received)) for received in self._record.latest(ON_PAGE))
             return html(page.listing(newest, self._record.total), page.PAGE_POLICY)
         if target == "/healthz":
             return ok({"status": "ok"})
@@ -134,12 +137,17 @@ def _told(value: object | None) -> Answer:
     return ok(value)
 
 
+def read(received: Received) -> Mail | Pushed:
+    """What a message says."""
+    return pushed.parse(received.raw) if received.channel == "push" else parse(received.raw)
+
+
 def envelope(received: Received) -> dict[str, Any]:
     """What is known of a message without parsing it."""
     return {
         "id": received.id,
         "at": received.at,
-        "channel": "email",
+        "channel": received.channel,
         "connection": received.connection,
         "seq": received.seq,
         "from": received.sender,
@@ -151,8 +159,11 @@ def envelope(received: Received) -> dict[str, Any]:
 
 
 def full(received: Received) -> dict[str, Any]:
-    """A message with what it says."""
-    mail = parse(received.raw)
+    """A message with what it says; of a push all that the service knows of it is under ``push``."""
+    mail = read(received)
+    if isinstance(mail, Pushed):
+        said = {"subject": mail.title, "headers": tuple(mail.headers.items()), "text": mail.body, "html": None}
+        return {**envelope(received), **said, "defects": (), "push": mail}
     said = {"subject": mail.subject, "headers": mail.headers, "text": mail.text, "html": mail.html}
     return {**envelope(received), **said, "defects": mail.defects}
 
@@ -160,10 +171,12 @@ def full(received: Received) -> dict[str, Any]:
 def _message(received: Received, view: str | None) -> Answer:
     if view == "raw":
         return Answer(200, received.raw, "text/plain; charset=utf-8", (policy(page.MAIL_POLICY),))
+    mail = read(received)
     if view == "html":
-        return html(parse(received.raw).html or "", page.MAIL_POLICY)
+        return html("" if isinstance(mail, Pushed) else mail.html or "", page.MAIL_POLICY)
     if view == "view":
-        return html(page.single(received, parse(received.raw)), page.PAGE_POLICY)
+        text = page.push(received, mail) if isinstance(mail, Pushed) else page.single(received, mail)
+        return html(text, page.PAGE_POLICY)
     return ok(full(received))
 
 

@@ -87,7 +87,14 @@ class Sandbox:
         return f"[{self._options.host}]" if ":" in self._options.host else self._options.host
 
     async def start(self) -> None:
-        """Listen; all ports answer when this returns."""
+        """Listen; all ports answer when this returns. Raises ``OSError`` for a port that is taken."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self) -> None:
         options = self._options
         loop = asyncio.get_running_loop()
         smtp = listen(options.host, options.smtp_port)

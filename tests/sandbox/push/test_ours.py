@@ -9,12 +9,14 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from ulak.core.content.push import PushContent
 from ulak.core.device import AddressKind, Device, Environment, Fate
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Outcome
+from ulak.core.registration import DeviceBody, Place, application_servers, read
 from ulak.io.credentials import Clocks
 from ulak.io.outbound import tls
 from ulak.io.outbound.http import HttpClient
@@ -156,6 +158,18 @@ async def test_a_token_of_the_other_environment_is_known_there(push: PushService
     what = message(wrong)
     push.devices.change(wrong, Change(environment=Environment.PRODUCTION), push.now)
     assert (await send(what)).device is Fate.OTHER_ENVIRONMENT
+
+
+@kind
+async def test_our_door_takes_what_a_device_registers_with(kind: AddressKind, push: PushServices) -> None:
+    fake = push.devices.make(Wanted(kind, environment=Environment.SANDBOX), push.now)
+    servers = application_servers([account(push, "webpush")])
+    body = msgspec.convert(fake.registration(), DeviceBody)
+    taken = read(body, Place("ada", fake.name), servers, push.now)
+    assert taken.address == fake.address
+    assert (taken.app, taken.platform) == (fake.app, fake.platform)
+    assert taken.environment == (Environment.SANDBOX if kind is AddressKind.APNS else None)
+    assert taken.account == ("push" if kind is AddressKind.WEBPUSH else "")
 
 
 async def test_an_account_of_push_keeps_its_apps_and_loses_its_keys(push: PushServices) -> None:
