@@ -14,14 +14,14 @@ from tests.flow.harness import body, open_node, plan_all, prepare, send
 from tests.flow.station import Options, make_due, station
 from ulak.core.breaker import Limits as BreakerLimits
 from ulak.core.breaker import State
-from ulak.core.device import STRIKES, AddressKind, Fate
+from ulak.core.device import STRIKES, AddressKind, Device, Fate
 from ulak.core.model import Account
 from ulak.core.mortality import Limits
 from ulak.core.outcome import Outcome, accepted
 from ulak.flow.attempt import Breakers, Deaths
 from ulak.io.postgres.pool import Pool
 from ulak.node import Node
-from ulak.providers.contract import Message
+from ulak.providers.contract import Message, NoContent
 
 pytestmark = [pytest.mark.anyio, pytest.mark.pg]
 
@@ -197,6 +197,42 @@ async def test_what_a_node_without_doubts_puts_away_comes_back_by_one_that_has_t
     first.clock.now += 60
     await first.push(1, lambda _: accepted())
     assert await first.disabled() == 0
+
+
+async def test_an_app_whose_topic_is_wrong_is_doubted_among_others_that_are_well(node: Node) -> None:
+    stage = Stage(node)
+    await stage.register(3 * SOME)
+    await node.pool.execute(
+        "UPDATE devices SET app = 'com.new' WHERE user_id = ANY ($1)", [f"u{n}" for n in range(SOME)]
+    )
+    gone = await put_device(node.pool, 1_000, "gone")
+
+    def apple(message: Message) -> Outcome:
+        wrong = message.device and (message.device.app == "com.new" or message.target == gone)
+        return refused(Fate.DOUBTED) if wrong else accepted()
+
+    await stage.push(3 * SOME, apple, first=SOME)
+    await send(node, body("push", "gone"))
+    await plan_all(node)
+    await stage.work(apple)
+    assert stage.deaths.states() == {"ios": 0.0}
+    await stage.push(SOME, apple)
+    assert stage.deaths.states() == {"ios": 1.0}
+    assert [row["id"] for row in await node.pool.fetch("SELECT id FROM devices WHERE disabled_at IS NOT NULL")] == [
+        gone
+    ]
+    assert stage.deaths.doubted("ios", "com.new")
+    assert not stage.deaths.doubted("ios", "com.app")
+
+
+async def test_what_devices_call_their_apps_does_not_fill_the_memory(node: Node) -> None:
+    stage = Stage(node)
+    for n in range(1_000):
+        phone = Device(f"dev_{n}", AddressKind.APNS, f"app{n}", "ios", "aa", datetime(2026, 1, 1, tzinfo=UTC))
+        message = Message("dlv_1", "att_1", phone.id, NoContent(), phone.registered_at, device=phone)
+        stage.deaths.judged(IOS, [message], [refused(Fate.DOUBTED)])
+    assert len(stage.deaths._watched) < 200
+    assert stage.deaths.doubted("ios", "app999")
 
 
 async def test_an_account_that_was_declared_anew_is_believed_again(node: Node) -> None:

@@ -1,15 +1,17 @@
 """When devices of an account die in numbers, who is believed: the service or our settings?
 
-One ``Mortality`` (``core/mortality``) for each push account. While an account is doubted nothing that it is told puts
-a device into quarantine; refusals that may be the fault of topic, key or project become ``next_provider``, so that
-their deliveries wait and the account's breaker opens; what the account put into quarantine before, on whichever node,
-is taken out again. Nothing is shared between nodes: each finds out by its own calls, and takes out what all did.
+A ``Mortality`` (``core/mortality``) for each push account, and one for each of its apps: a key may be wrong for all of
+them, a topic for one. While an account, or an app by it, is doubted nothing that it is told puts a device into
+quarantine; refusals that may be the fault of topic, key or project become ``next_provider``, so that their deliveries
+wait and the account's breaker opens; what was put into quarantine before, on whichever node, is taken out again.
+Nothing is shared between nodes: each finds out by its own calls, and takes out what all did.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from ulak.core.device import Fate
 from ulak.core.fate import DISABLES, Told
@@ -25,16 +27,21 @@ TOKENS_DYING = "tokens_dying"
 """The reason of what is refused while its account is doubted."""
 
 _AGAIN = 30.0
-"""Seconds after which a doubted account's devices are looked for again: other nodes may not doubt it yet."""
+"""Seconds after which doubted devices are looked for again: other nodes may not doubt them yet."""
+
+_MOST = 100
+"""Apps of an account that are watched apart; what they are called is for devices to say."""
+
+Place = tuple[str, str | None]
+"""An account's name and an app of its, or None for all that it sends."""
 
 
+@dataclass(slots=True)
 class _Watched:
-    """An account, and when its devices were last taken out of quarantine; None when that is still to be done."""
+    """A place, and when its devices were last taken out of quarantine; None when that is still to be done."""
 
-    def __init__(self, account: Account, limits: Limits) -> None:
-        self.account = account
-        self.mortality = Mortality(limits)
-        self.restored_at: float | None = 0.0
+    mortality: Mortality
+    restored_at: float | None = 0.0
 
 
 class Deaths:
@@ -43,64 +50,85 @@ class Deaths:
     def __init__(self, clock: Clock, limits: Limits | None = None) -> None:
         self._clock = clock
         self._limits = limits or Limits()
-        self._watched: dict[str, _Watched] = {}
+        self._accounts: dict[str, Account] = {}
+        self._watched: dict[Place, _Watched] = {}
 
     def match(self, accounts: Iterable[Account]) -> None:
         """Watch exactly the push accounts of these; one that was declared anew is believed again."""
-        known = self._watched
-        self._watched = {}
-        for account in accounts:
-            if account.channel == Channel.PUSH:
-                old = known.get(account.name)
-                same = old is not None and old.account == account
-                self._watched[account.name] = old if same and old else _Watched(account, self._limits)
+        known, watched = self._accounts, self._watched
+        self._accounts = {each.name: each for each in accounts if each.channel == Channel.PUSH}
+        same = {name for name, account in self._accounts.items() if known.get(name) == account}
+        self._watched = {place: each for place, each in watched.items() if place[0] in same}
 
     def judged(self, account: Account, messages: Sequence[Message], outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """What one call meant, message by message, after it has been counted."""
-        watched = self._watched.get(account.name)
-        if watched is None:
+        if account.name not in self._accounts:
             return outcomes
-        died = [message.target for message, each in zip(messages, outcomes, strict=True) if _dies(each)]
-        if watched.mortality.told(died, sum(map(_lives, outcomes)), self._clock()):
+        for message, each in zip(messages, outcomes, strict=True):
+            died, alive = _dies(each), _lives(each)
+            if died or alive:
+                for place in ((account.name, None), (account.name, _app(message))):
+                    self._count(place, [message.target] if died else [], alive)
+        return [
+            _waits(each) if each.device is Fate.DOUBTED and self.doubted(account.name, _app(message)) else each
+            for message, each in zip(messages, outcomes, strict=True)
+        ]
+
+    def _count(self, place: Place, died: Sequence[str], alive: int) -> None:
+        watched = self._watched.get(place)
+        if watched is None:
+            if place[1] is not None and sum(name == place[0] for name, _ in self._watched) > _MOST:
+                return
+            watched = self._watched[place] = _Watched(Mortality(self._limits))
+        if watched.mortality.told(died, alive, self._clock()):
             watched.restored_at = None
             log.error(
-                "account %s: so many of its devices are refused at once that its topic, key or project must be wrong; "
-                "none is put into quarantine, those of the last minutes are taken out",
-                account.name,
+                "%s: so many devices are refused at once that topic, key or project must be wrong; none is put into "
+                "quarantine, those of the last minutes are taken out",
+                _named(place),
             )
-        if not died or not self.doubted(account.name):
-            return outcomes
-        return [_waits(each) if each.device is Fate.DOUBTED else each for each in outcomes]
 
-    def doubted(self, account: str) -> bool:
-        """Whether what an account is told of dying devices is not to be believed now."""
-        watched = self._watched.get(account)
-        return watched is not None and watched.mortality.doubted(self._clock())
+    def doubted(self, account: str, app: str) -> bool:
+        """Whether what an account is told of dying devices of an app is not to be believed now."""
+        now, places = self._clock(), ((account, None), (account, app))
+        return any(place in self._watched and self._watched[place].mortality.doubted(now) for place in places)
 
     def believed(self, told: Told) -> bool:
         """Whether a fate may be written."""
-        return told.fate not in DISABLES or not self.doubted(told.account)
+        return told.fate not in DISABLES or not self.doubted(told.account, told.device.app)
 
-    def due(self) -> list[tuple[str, float]]:
-        """Accounts whose devices are to be taken out of quarantine, and how far back in seconds."""
+    def due(self) -> list[tuple[Place, float]]:
+        """Places whose devices are to be taken out of quarantine, and how far back in seconds."""
         now = self._clock()
         return [
-            (name, self._limits.window)
-            for name, each in self._watched.items()
-            if each.restored_at is None or (each.mortality.doubted(now) and now - each.restored_at >= _AGAIN)
+            (place, self._limits.window)
+            for place, each in self._watched.items()
+            if each.restored_at is None or (now - each.restored_at >= _AGAIN and each.mortality.doubted(now))
         ]
 
-    def restored(self, account: str, devices: int) -> None:
+    def restored(self, place: Place, devices: int) -> None:
         """So many were."""
-        watched = self._watched.get(account)
+        watched = self._watched.get(place)
         if watched is not None:
             watched.restored_at = self._clock()
         if devices:
-            log.error("account %s: %d devices were taken out of quarantine", account, devices)
+            log.error("%s: %d devices were taken out of quarantine", _named(place), devices)
 
     def states(self) -> dict[str, float]:
-        """1 for each account that is doubted, else 0."""
-        return {name: float(self.doubted(name)) for name in self._watched}
+        """1 for each account that is doubted, for whichever app, else 0."""
+        now = self._clock()
+        doubted = {place[0] for place, each in self._watched.items() if each.mortality.doubted(now)}
+        return {name: float(name in doubted) for name in self._accounts}
+
+
+def _app(message: Message) -> str:
+    return message.device.app if message.device else ""
+
+
+def _named(place: Place) -> str:
+    """An account, and an app as far as it is printable: it is what a device said."""
+    account, app = place
+    return f"account {account}" if app is None else f"account {account}, app {app[:100]!a}"
 
 
 def _dies(each: Outcome) -> bool:

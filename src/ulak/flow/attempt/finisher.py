@@ -13,7 +13,7 @@ import msgspec
 from ulak.core.failpoint import Failpoints, NoFailpoints
 from ulak.core.fate import DISABLES, Told, folded
 from ulak.core.outcome import Kind
-from ulak.flow.attempt.deaths import Deaths
+from ulak.flow.attempt.deaths import Deaths, Place
 from ulak.flow.attempt.model import Lease, Settings
 from ulak.io.postgres import device_fates, push_counts
 from ulak.io.postgres.attempting import Result, finish
@@ -134,8 +134,8 @@ class Finisher:
         async with self._pool.transaction(*first) as connection:
             written = await finish(connection, results, ended)
             restored = await self._devices(connection, [r for r in results if (r.delivery, r.n) in written])
-        for account, devices in restored:
-            self._deaths.restored(account, devices)
+        for place, devices in restored:
+            self._deaths.restored(place, devices)
         self._failpoints.hit("attempt.after_finish")
         self.written += len(written)
         late = [r for r in results if (r.delivery, r.n) not in written]
@@ -143,11 +143,11 @@ class Finisher:
         for result in late:
             log.warning("outcome of attempt %d came after its lease had ended and was refused", result.n)
 
-    async def _devices(self, connection: Connection, results: Sequence[Result]) -> list[tuple[str, int]]:
-        """Write what was said of devices; returns how many of which account's were taken out of quarantine."""
+    async def _devices(self, connection: Connection, results: Sequence[Result]) -> list[tuple[Place, int]]:
+        """Write what was said of devices; returns how many of which places were taken out of quarantine."""
         told = [(r.tenant, r.device) for r in results if r.device is not None]
         await device_fates.change(connection, folded(each for each in told if self._deaths.believed(each[1])))
-        restored = [(name, await device_fates.restore(connection, name, back)) for name, back in self._deaths.due()]
+        restored = [(place, await device_fates.restore(connection, *place, back)) for place, back in self._deaths.due()]
         await push_counts.add(connection, [_count(*each) for each in told if each[1].kind in _COUNTED])
         return restored
 

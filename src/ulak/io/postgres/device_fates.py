@@ -38,6 +38,6 @@ async def change(connection: Connection, changes: Sequence[Change]) -> None:
         await connection.execute(_sql.change, *turned(rows, 13), STRIKES)
 
 
-async def restore(connection: Connection, account: str, seconds: float) -> int:
-    """Take devices out of quarantine that an account put there within so many seconds; returns how many."""
-    return int(await connection.fetchval(_sql.restore, account, seconds))
+async def restore(connection: Connection, account: str, app: str | None, seconds: float) -> int:
+    """Take devices (of an app) out of quarantine that an account put there within so many seconds; how many."""
+    return int(await connection.fetchval(_sql.restore, account, seconds, app))

@@ -27,10 +27,11 @@ SET strikes = j.strikes,
 FROM judged j WHERE v.tenant = j.tenant AND v.id = j.id;
 
 -- name: restore
--- Devices that an account put into quarantine within the last $2 seconds live again: the account was wrong.
+-- Devices, all or those of an app, that an account put into quarantine within the last $2 seconds live again: the
+-- account was wrong.
 WITH held AS (
     SELECT tenant, id FROM devices
-    WHERE disabled_by = $1::text AND disabled_at > now() - $2::float8 * interval '1 second'
+    WHERE disabled_by = $1::text AND disabled_at > now() - $2::float8 * interval '1 second' AND ($3::text IS NULL OR app = $3)
     ORDER BY tenant, id FOR UPDATE
 ), back AS (
     UPDATE devices v SET disabled_at = NULL, disabled_why = NULL, disabled_by = NULL, evidence = NULL, strikes = 0
