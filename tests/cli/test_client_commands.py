@@ -105,10 +105,10 @@ def node() -> Iterator[Node]:
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()))
     thread.start()
-    assert ready.wait(10)
+    assert ready.wait(60)
     yield node
     stop.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def ulak(node: Node, *arguments: str, stdin: str | None = None) -> Result:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,10 +87,8 @@ def tree(tmp_path: Path, first: Path) -> Path:
 def test_the_second_run_touches_neither_network_nor_installer(first: Path, tmp_path: Path) -> None:
     called = tmp_path / "called"
     path = false_uv(tmp_path / "bin", f"touch {called}; exit 1")
-    started = time.monotonic()
     result = run(first, PATH=path, **DEAD_PROXY)
     assert_works(result)
-    assert time.monotonic() - started < 2
     assert result.stderr == ""
     assert not called.exists()
 

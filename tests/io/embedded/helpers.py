@@ -62,7 +62,7 @@ class Owner:
             stream.close()
 
 
-def wait_until(condition: Callable[[], Any], within: float = 10.0) -> float:
+def wait_until(condition: Callable[[], Any], within: float = 60.0) -> float:
     """Poll until `condition` holds; how many seconds that took."""
     began = time.monotonic()
     while not condition():

@@ -89,7 +89,7 @@ def test_the_trap_is_real_a_child_of_a_thread_dies_with_the_thread(monkeypatch: 
     wait_until(lambda: process._command(children[0].pid) == "sleep")
     finish.set()
     thread.join()
-    assert children[0].wait(10) == -signal.SIGTERM
+    assert children[0].wait(60) == -signal.SIGTERM
 
 
 def test_the_environment_keeps_our_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_an_ignored_signal_is_heard_again() -> None:
         signal.signal(signal.SIGQUIT, before)
     wait_until(lambda: process._command(child.pid) == "sleep")
     child.send_signal(signal.SIGQUIT)
-    assert child.wait(10) == -signal.SIGQUIT
+    assert child.wait(60) == -signal.SIGQUIT
 
 
 def test_a_program_that_cannot_run_is_told() -> None:
@@ -144,7 +144,7 @@ def test_the_watching_launcher_ends_its_child_with_us_and_passes_signals_on(ends
         child.stdin.close()
     else:
         child.send_signal(signal.SIGINT)
-    assert child.wait(10) == (signal.SIGTERM if ends_by == "our death" else signal.SIGINT)
+    assert child.wait(60) == (signal.SIGTERM if ends_by == "our death" else signal.SIGINT)
     assert process.start_of(pid) is None
     child.stdin.close()
     child.stdout.close()

@@ -18,8 +18,10 @@ from ulak.io.embedded import valkey
 from ulak.io.valkey.bus import ValkeyBus
 from ulak.io.valkey.link import Pace
 
-QUICK = Pace(beat=0.05, deaf=0.6, pause=0.05, lease=1, gather=0.001)
-"""Beats that let a test see a death or a flush soon."""
+QUICK = Pace(beat=0.05, deaf=10.0, pause=0.05, lease=20, gather=0.001)
+"""A flush or a death that closes connections is seen soon; a machine that stands still for seconds is neither."""
+BRIEF = Pace(beat=0.05, deaf=0.6, pause=0.05, lease=1, gather=0.001)
+"""Silence, too, is taken for death soon."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.io.valkey.conftest import QUICK, Node, client, nodes, standing_still
+from tests.io.valkey.conftest import BRIEF, QUICK, Node, client, nodes, standing_still
 from tests.support import eventually
 from ulak.core.connections import Question, Reply, connection_id
 from ulak.io.bus import LocalBus
@@ -25,10 +25,10 @@ async def test_all_nodes_are_asked_for_a_tenant(valkey_server: RunningValkey) ->
     async with nodes(valkey_server.url, 1, 2, 3) as found:
         for node in found:
             node.hub.connections = [(0, "ann", f"con_{node.boot}"), (1, "eve", f"con_e{node.boot}")]
-        answers = await found[0].bus.ask(ALL, 5.0)
+        answers = await found[0].bus.ask(ALL, 30.0)
         assert sorted(one.id for one in answers.found) == ["con_1", "con_2", "con_3"]
         assert (answers.total, answers.complete) == (3, True)
-        few = await found[1].bus.ask(Question(0, limit=2), 5.0)
+        few = await found[1].bus.ask(Question(0, limit=2), 30.0)
         assert (few.total, len(few.found), few.complete) == (3, 2, True)
 
 
@@ -36,11 +36,11 @@ async def test_only_holders_are_asked_for_a_user(valkey_server: RunningValkey) -
     async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         await two.hold("ann")
         two.hub.connections = [(0, "ann", "con_2")]
-        answers = await one.bus.ask(ANN, 5.0)
+        answers = await one.bus.ask(ANN, 30.0)
         assert [d.id for d in answers.found] == ["con_2"]
         assert answers.complete
         assert three.hub.asked == []
-        nobody = await one.bus.ask(Question(0, "carl", limit=9), 5.0)
+        nobody = await one.bus.ask(Question(0, "carl", limit=9), 30.0)
         assert (nobody.total, nobody.complete) == (0, True)
 
 
@@ -48,13 +48,13 @@ async def test_one_node_is_asked_for_a_connection(valkey_server: RunningValkey) 
     async with nodes(valkey_server.url, 1, 2, 3) as (one, two, three):
         name = connection_id(2, bytes(8))
         two.hub.connections = [(0, "ann", name)]
-        answers = await one.bus.ask(Question(0, connection=name, close=True), 5.0)
+        answers = await one.bus.ask(Question(0, connection=name, close=True), 30.0)
         assert (answers.total, answers.complete) == (1, True)
         assert three.hub.asked == []
         assert two.hub.connections == []
-        own = await two.bus.ask(Question(0, connection=name, close=True), 5.0)
+        own = await two.bus.ask(Question(0, connection=name, close=True), 30.0)
         assert (own.total, own.complete) == (0, True)
-        stranger = await one.bus.ask(Question(0, connection=connection_id(77, bytes(8))), 5.0)
+        stranger = await one.bus.ask(Question(0, connection=connection_id(77, bytes(8))), 30.0)
         assert (stranger.total, stranger.complete) == (0, True)  # no node of that number lives or listens
 
 
@@ -68,7 +68,7 @@ async def test_a_node_that_does_not_answer_makes_it_incomplete(valkey_server: Ru
         assert not (await one.bus.ask(ANN, 0.3)).complete
         assert not (await one.bus.ask(Question(0, connection=connection_id(9, bytes(8))), 0.3)).complete
         one.bus.nodes([1, 2])
-        assert (await one.bus.ask(ALL, 5.0)).complete
+        assert (await one.bus.ask(ALL, 30.0)).complete
 
 
 async def test_right_after_a_flush_nobody_is_left_out(valkey_server: RunningValkey) -> None:
@@ -78,19 +78,19 @@ async def test_right_after_a_flush_nobody_is_left_out(valkey_server: RunningValk
         await two.hold("ann")
         two.hub.connections = [(0, "ann", "con_2")]
         await valkey.flushall()
-        answers = await one.bus.ask(ANN, 5.0)
+        answers = await one.bus.ask(ANN, 30.0)
         assert (answers.total, answers.complete) == (1, True)
 
 
 async def test_a_bus_that_is_down_answers_at_once_and_says_so(valkey_server: RunningValkey) -> None:
-    async with nodes(valkey_server.url, 1, 2) as (one, _two):
+    async with nodes(valkey_server.url, 1, 2, pace=BRIEF) as (one, _two):
         one.hub.connections = [(0, "ann", "con_1")]
         with standing_still(valkey_server):
-            in_flight = asyncio.create_task(one.bus.ask(ALL, 20.0))
+            in_flight = asyncio.create_task(one.bus.ask(ALL, 60.0))
             answers = await in_flight
             assert (answers.total, answers.complete) == (1, False)
             await eventually(lambda: not one.bus.up)
-            assert not (await one.bus.ask(ALL, 20.0)).complete
+            assert not (await one.bus.ask(ALL, 60.0)).complete
         await eventually(lambda: one.bus.up)
 
 
@@ -103,7 +103,7 @@ async def test_who_does_not_know_the_others_yet_claims_nothing(valkey_server: Ru
     assert node.bus.publish(0, None, "{}")
     async with nodes(valkey_server.url, 2) as (two,):
         two.bus._others = None
-        assert not (await two.bus.ask(ALL, 5.0)).complete
+        assert not (await two.bus.ask(ALL, 30.0)).complete
 
 
 async def test_answers_never_cross_callers_in_a_storm_of_cancels(valkey_server: RunningValkey) -> None:
@@ -114,12 +114,12 @@ async def test_answers_never_cross_callers_in_a_storm_of_cancels(valkey_server: 
 
         async def ask(user: str) -> None:
             for _ in range(15):
-                answers = await one.bus.ask(Question(0, user, limit=9), 10.0)
+                answers = await one.bus.ask(Question(0, user, limit=9), 60.0)
                 assert [(d.user, d.id) for d in answers.found] == [(user, f"con_{user}")]
 
         async def cancelled(user: str) -> None:
             for turn in range(15):
-                task = asyncio.create_task(one.bus.ask(Question(0, user, limit=9), 10.0))
+                task = asyncio.create_task(one.bus.ask(Question(0, user, limit=9), 60.0))
                 for _ in range(turn % 7):
                     await asyncio.sleep(0)
                 task.cancel()

@@ -6,16 +6,16 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
-from tests.io.valkey.conftest import QUICK, Node, client, nodes, standing_still
+from tests.io.valkey.conftest import BRIEF, QUICK, Node, client, nodes, standing_still
 from tests.support import eventually
 from ulak.core.connections import Reply
 from ulak.core.inbox import News
 from ulak.io.embedded.valkey import RunningValkey
 from ulak.io.valkey import outgoing
+from ulak.io.valkey.bus import _end
 from ulak.io.valkey.link import EVERYBODY, Pace, channel
 from ulak.io.valkey.wire import Answer, Said
 
@@ -92,8 +92,8 @@ async def test_a_death_is_told_at_once_and_what_was_not_said_is_said_again(valke
 
 
 async def test_news_wait_for_valkey_without_their_content(valkey_server: RunningValkey) -> None:
-    patient = replace(QUICK, deaf=30.0, lease=60)
-    async with nodes(valkey_server.url, 1) as (one,), nodes(valkey_server.url, 2, pace=patient) as (two,):
+    brief, patient = nodes(valkey_server.url, 1, pace=BRIEF), nodes(valkey_server.url, 2)
+    async with brief as (one,), patient as (two,):
         one.bus.nodes([1, 2])
         await two.hold("ann")
         with standing_still(valkey_server):
@@ -120,7 +120,7 @@ async def test_after_a_flush_everything_is_entered_again_and_the_hub_compares(va
 
 
 async def test_a_bus_that_stands_still_is_not_up(valkey_server: RunningValkey) -> None:
-    async with nodes(valkey_server.url, 1, 2) as (one, two):
+    async with nodes(valkey_server.url, 1, 2, pace=BRIEF) as (one, two):
         with standing_still(valkey_server):
             await eventually(lambda: not one.bus.up and not two.bus.up)
         await eventually(lambda: one.bus.up and two.bus.up)
@@ -129,7 +129,8 @@ async def test_a_bus_that_stands_still_is_not_up(valkey_server: RunningValkey) -
 async def test_a_valkey_that_takes_nothing_is_not_up_and_the_log_says_why(
     valkey_server: RunningValkey, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
+    family = nodes(valkey_server.url, 1, 2, pace=BRIEF)
+    async with family as (one, two), client(valkey_server.url) as valkey:
         await valkey.config_set("maxmemory-policy", "noeviction")
         await valkey.config_set("maxmemory", 1)
         await eventually(lambda: not one.bus.up and not two.bus.up)
@@ -141,14 +142,12 @@ async def test_a_valkey_that_takes_nothing_is_not_up_and_the_log_says_why(
 async def test_entries_of_a_dead_node_do_not_count_and_go_away(valkey_server: RunningValkey) -> None:
     async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
         await two.hold("ann", "bob")
-        dead = Node(valkey_server.url, 3)
+        dead = Node(valkey_server.url, 3, BRIEF)
         dead.bus.nodes([1, 2, 3])
         dead.bus.start()
         await eventually(lambda: dead.bus.up)
         await dead.hold("ann")
-        for task in dead.bus._tasks:  # it dies without a word
-            task.cancel()
-        await asyncio.gather(*dead.bus._tasks, return_exceptions=True)
+        await _end(dead.bus._tasks)  # it dies without a word
         assert await _count(valkey, "ulak:u:0:ann", 2)
         await eventually(lambda: _gone(valkey, "ulak:lease:3"))
         before = one.published
@@ -169,7 +168,7 @@ async def test_a_node_that_stood_still_beyond_its_lease_enters_its_places_again(
 
 
 async def test_entries_are_renewed_on_the_walk(valkey_server: RunningValkey) -> None:
-    pace = Pace(beat=0.02, deaf=0.6, pause=0.05, lease=5, entry=100, walk=0.1)
+    pace = Pace(beat=0.02, deaf=10.0, pause=0.05, lease=20, entry=100, walk=0.1)
     async with nodes(valkey_server.url, 1, pace=pace) as (one,), client(valkey_server.url) as valkey:
         await one.hold(*(f"u{n}" for n in range(20)))
         for n in range(20):
@@ -255,7 +254,8 @@ async def test_places_that_come_and_go_while_valkey_is_away_are_right_afterwards
     valkey_server: RunningValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ulak.io.valkey.directory._MOST_CHANGES", 10)
-    async with nodes(valkey_server.url, 1, 2) as (one, two), client(valkey_server.url) as valkey:
+    family = nodes(valkey_server.url, 1, 2, pace=BRIEF)
+    async with family as (one, two), client(valkey_server.url) as valkey:
         await two.hold("old")
         with standing_still(valkey_server):
             await eventually(lambda: not two.bus.up)
@@ -301,7 +301,8 @@ def test_a_campaign_goes_in_parts_and_keeps_no_question_waiting(monkeypatch: pyt
 
 
 def test_quick_is_quick() -> None:
-    assert QUICK.beat < QUICK.deaf < QUICK.lease
+    for pace in (QUICK, BRIEF):
+        assert pace.beat < pace.deaf < pace.lease
 
 
 async def _count(valkey: object, key: str, count: int) -> bool:
