@@ -125,6 +125,7 @@ def test_every_mistake_is_told_at_once() -> None:
     ("old", "new", "message"),
     [
         ('{ channel = "in_app" }', '{ channel = "in_app", unless = "seen" }', "the first step can't have it"),
+        ("password_env", "service_account", "secrets don't belong into this file (write service_account_env"),
         ('after = "10m"', 'after = "25h"', "this step would never run"),
         ('after = "10m"', "after = -1", "between 0 seconds and 366 days"),
         ('after = "10m"', "after = true", "must be a duration"),

@@ -266,7 +266,8 @@ def _named(main: Mapping[str, Any], key: str, problems: list[Problem]) -> list[t
 
 
 _SECRET = re.compile(
-    r"(?:^|_)(?:password|passwd|secret|token|(?:api|private|secret|auth|dkim)_?key|credentials?)\Z", re.IGNORECASE
+    r"(?:^|_)(?:password|passwd|secret|token|(?:api|private|secret|auth|dkim)_?key|credentials?|service_account)\Z",
+    re.IGNORECASE,
 )
 
 
