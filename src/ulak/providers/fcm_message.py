@@ -141,7 +141,10 @@ def data_of(content: PushContent, message: Message) -> dict[str, str]:
     if message.receipt:
         data["ulak_receipt"] = message.receipt
     if content.actions:
-        data["ulak_actions"] = _encode(notice.buttons(content)).decode("utf-8")
+        try:
+            data["ulak_actions"] = _encode(notice.buttons(content)).decode("utf-8")
+        except UnicodeEncodeError:
+            raise notice.half_a_character() from None
     return data
 
 

@@ -157,10 +157,15 @@ def within(make: Callable[[Sequence[str]], bytes], full: Sequence[str], size: Ca
             return body
         kept = shrink(full, lambda cut: size(make(cut)) <= MOST_BYTES)
     except UnicodeEncodeError:
-        raise ContentError("bad_text", "a text holds half of a character") from None
+        raise half_a_character() from None
     if kept is None:
         raise ContentError("payload_too_large", f"over {MOST_BYTES} bytes without its texts: shorten data and links")
     return make(kept)
+
+
+def half_a_character() -> ContentError:
+    """What to raise for a text that has no form in UTF-8."""
+    return ContentError("bad_text", "a text holds half of a character")
 
 
 def doubled(message: Message, first: float) -> float:

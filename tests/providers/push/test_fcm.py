@@ -25,7 +25,7 @@ from tests.providers.push.samples import (
     settings,
 )
 from ulak.core.content.email import ContentError
-from ulak.core.content.push import PushContent
+from ulak.core.content.push import Action, PushContent
 from ulak.core.device import AddressKind
 from ulak.core.model import Class
 from ulak.core.sign import jwt
@@ -254,6 +254,20 @@ def test_what_does_not_fit_without_its_texts_is_said_before_any_call(silent: boo
     with pytest.raises(ContentError) as caught:
         build(on("android", content))
     assert caught.value.reason == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PushContent("half \ud83d", ""),
+        PushContent("Hi", "", data={"order": "\ud83d"}),
+        PushContent("Hi", "", actions=(Action("open", "\ud83d"),)),
+    ],
+)
+def test_half_a_character_is_said_before_any_call(content: PushContent) -> None:
+    with pytest.raises(ContentError) as caught:
+        build(on("android", content))
+    assert caught.value.reason == "bad_text"
 
 
 def test_a_device_of_another_kind_is_none_for_fcm() -> None:
