@@ -188,7 +188,7 @@ async def test_an_answer_that_is_no_set_changes_nothing(
 
 
 async def test_a_slow_provider_costs_only_its_own_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jwks, "DEADLINE", 0.1)
+    monkeypatch.setattr(jwks, "DEADLINE", 2.0)
     async with provider() as slow, provider() as good, sets(Clock()) as key_sets:
         slow.hold = asyncio.Event()
         key_sets.want(
