@@ -134,16 +134,18 @@ class VendorConnection(asyncio.Protocol):
 
     def _take(self, name: str, verdict: Verdict) -> None:
         """Keep the messages; what the record says of the answer is known before, as it must be."""
-        fault = self._office.faults.due(Moment.TAKEN, name, _recipients(verdict))
+        whom = _recipients(verdict)
+        fault = self._office.faults.due(Moment.TAKEN, name, whom)
+        goes_on = fault is None or fault.do is Do.STALL
+        half = self._office.faults.due(Moment.ANSWER, name, whom) if goes_on else None
         label = "withheld" if verdict.cut else "sent" if verdict.said.status < 300 else str(verdict.said.status)
-        if fault is not None:
-            late = fault.do is Do.STALL and fault.seconds is not None
-            label = str(fault.status) if fault.do is Do.REPLY else "late" if late else "withheld"
+        for each in filter(None, (half, fault)):
+            late = each.do is Do.STALL and each.seconds is not None
+            label = str(each.status) if each.do is Do.REPLY else "late" if late else "withheld"
         self._taken = [self._office.take(parcel, label) for parcel in verdict.parcels]
-        self._do(fault, lambda: self._answer(name, verdict))
+        self._do(fault, lambda: self._answer(verdict, half))
 
-    def _answer(self, name: str, verdict: Verdict) -> None:
-        fault = self._office.faults.due(Moment.ANSWER, name, _recipients(verdict))
+    def _answer(self, verdict: Verdict, fault: VendorFault | None) -> None:
         if fault is None and not verdict.cut:
             self._write(verdict.said)
             return

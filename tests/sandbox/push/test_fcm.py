@@ -355,6 +355,16 @@ async def test_every_error_can_be_had_by_a_fault(
     assert (await send(client, bearer, message)).status == 200
 
 
+async def test_what_apple_says_behind_fcm_can_be_had_by_a_fault(
+    push: PushServices, client: Client, bearer: str, phone: FakeDevice
+) -> None:
+    push.faults.arm([PushFault(Moment.REQUEST, Do.REPLY, reason="ApnsBadDeviceToken")])
+    answer = await send(client, bearer, {"token": phone.address, "notification": NOTIFICATION})
+    assert code(answer) == (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT")
+    (apple,) = (one for one in answer.json["error"]["details"] if one["@type"].endswith(".v1.ApnsError"))
+    assert (apple["statusCode"], apple["reason"]) == (400, "BadDeviceToken")
+
+
 async def test_a_fault_of_the_grant_leaves_messages_alone(
     push: PushServices, client: Client, bearer: str, phone: FakeDevice, clock: Clock
 ) -> None:

@@ -6,6 +6,7 @@ The numbers are those of autopush's page of error codes; requests are written by
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -277,3 +278,24 @@ async def test_an_answer_can_get_lost(
     again = await deliver(push, browser)
     assert again is not None
     assert again.status == 201
+
+
+@pytest.mark.parametrize(
+    ("fault", "label"),
+    [
+        (None, "sent"),
+        (PushFault(Moment.TAKEN, Do.DROP), "withheld"),
+        (PushFault(Moment.TAKEN, Do.REPLY, reason="201"), "503"),
+        (PushFault(Moment.ANSWER, Do.DROP), "withheld"),
+        (PushFault(Moment.ANSWER, Do.STALL, seconds=0.01), "late"),
+    ],
+)
+async def test_the_log_says_what_the_sender_hears(fault: PushFault | None, label: str, tmp_path: Path) -> None:
+    record = Record(tmp_path / "log")
+    async with PushServices(record) as push:
+        browser = push.devices.make(Wanted(AddressKind.WEBPUSH, "browser"), push.now)
+        push.faults.arm([] if fault is None else [fault])
+        await deliver(push, browser)
+    record.close()
+    (line,) = (json.loads(text) for text in (tmp_path / "log").read_text().splitlines())
+    assert (line["channel"], line["from"], line["to"], line["answer"]) == ("push", "webpush", "browser", label)

@@ -19,6 +19,7 @@ import msgspec
 from ulak.core.device import AddressKind
 from ulak.core.ids import internal
 from ulak.sandbox.push import fcm_schema
+from ulak.sandbox.push.apns import REASONS
 from ulak.sandbox.push.devices import Devices, FakeDevice, State
 from ulak.sandbox.push.faults import PushFault
 from ulak.sandbox.push.fcm_grant import PATH as TOKEN_PATH
@@ -55,6 +56,7 @@ PLAIN: Mapping[str, tuple[int, str, str]] = {
 
 INVALID_TOKEN = "The registration token is not a valid FCM registration token"  # noqa: S105 - what Firebase says
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+_APNS_ERROR = "type.googleapis.com/google.firebase.fcm.v1.ApnsError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 _QUOTA = "type.googleapis.com/google.rpc.QuotaFailure"
 
@@ -112,7 +114,7 @@ class Fcm:
         return self._message(request, now)
 
     def reply(self, fault: PushFault, now: datetime) -> Said:
-        """A code of FCM's, or one of Google's without it."""
+        """A code of FCM's, a reason of Apple's behind ``Apns``, or an error of Google's without a word of FCM's."""
         del now
         fields = dict(fault.headers)
         if fault.reason in CODES:
@@ -121,6 +123,8 @@ class Fcm:
             return error("INVALID_ARGUMENT", INVALID_TOKEN, fields=fields)
         if fault.reason in {"DEVICE_QUOTA", "TOPIC_QUOTA"}:
             return _quota(fault.reason.partition("_")[0].title(), None, fields)
+        if fault.reason.removeprefix("Apns") in REASONS:
+            return _apple(fault.reason.removeprefix("Apns"), fields)
         if fault.reason in PLAIN:
             return plain_error(fault.reason, fields)
         return plain(fault)
@@ -195,6 +199,12 @@ def _invalid(field: str, text: str) -> Said:
     """A value that FCM does not take."""
     violations = [{"field": field, "description": text}]
     return error("INVALID_ARGUMENT", text, [{"@type": _BAD_REQUEST, "fieldViolations": violations}])
+
+
+def _apple(reason: str, fields: Mapping[str, str]) -> Said:
+    """What FCM passes on when Apple refuses an iPhone's push."""
+    detail = {"@type": _APNS_ERROR, "statusCode": REASONS[reason], "reason": reason}
+    return error("INVALID_ARGUMENT", "", [detail], fields)
 
 
 def _quota(which: str, wait: float | None, fields: Mapping[str, str]) -> Said:
