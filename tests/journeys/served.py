@@ -35,7 +35,7 @@ class Node:
     def stop(self) -> None:
         """Let it drain and end."""
         self.process.terminate()
-        self.process.wait(30)
+        self.process.wait(60)
         assert self.process.stdout is not None
         self.process.stdout.close()
 

@@ -91,7 +91,7 @@ def test_whatever_ends_the_demo_ends_all_that_it_started(folder: Path, number: s
     try:
         wait_for(lambda: _has(folder, "node.log") and len(_marked(str(folder))) >= 3, "the stack to start")
         process.send_signal(number)
-        assert process.wait(30) != 0
+        assert process.wait(60) != 0
         wait_for(lambda: not _marked(str(folder)) and not _inside(folder), "everything to end")
     finally:
         process.kill()
@@ -100,7 +100,7 @@ def test_whatever_ends_the_demo_ends_all_that_it_started(folder: Path, number: s
         assert not list(folder.iterdir())
 
 
-def wait_for(condition: Any, what: str, within: float = 40.0) -> None:
+def wait_for(condition: Any, what: str, within: float = 90.0) -> None:
     """Poll for something outside of this process."""
     end = time.monotonic() + within
     while not condition():

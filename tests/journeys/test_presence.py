@@ -50,7 +50,7 @@ async def two_nodes(folder: Path, database_url: str, valkey_url: str) -> AsyncIt
             node.ready()
         key = served.api_key(environment)
         for node in nodes:
-            await eventually(node.hears, within=20)
+            await eventually(node.hears, within=60)
         yield nodes[0], nodes[1], key
     finally:
         for node in nodes:
@@ -59,7 +59,7 @@ async def two_nodes(folder: Path, database_url: str, valkey_url: str) -> AsyncIt
 
 async def _next(socket: ClientConnection, op: str) -> dict[str, Any]:
     """The next frame of this kind."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             said = json.loads(await socket.recv())
             for frame in said if isinstance(said, list) else [said]:
@@ -78,7 +78,7 @@ async def test_two_nodes_answer_as_one(tmp_path: Path, database_url: str, valkey
             await socket.send(json.dumps({"op": "subscribe", "topics": ["match-7"], "id": 1}))
             await _next(socket, "ok")
             await eventually(lambda: _held(two, 2))
-            await eventually(lambda: _complete(one, key), within=20)
+            await eventually(lambda: _complete(one, key), within=60)
 
             status, here = await one.call("GET", "/v1/users/ann/presence", key)
             assert status == 200
@@ -102,11 +102,15 @@ async def test_two_nodes_answer_as_one(tmp_path: Path, database_url: str, valkey
             assert (await one.call("DELETE", f"/v1/connections/con_{'f' * 24}", key))[0] == 404
             status, closed = await one.call("DELETE", f"/v1/connections/{connection}", key)
             assert (status, closed) == (200, {"closed": 1, "complete": True})
-            await asyncio.wait_for(socket.wait_closed(), 10)
+            await asyncio.wait_for(socket.wait_closed(), 30)
             assert socket.close_code == 4507
         await eventually(lambda: _held(two, 0))
-        _, gone = await one.call("GET", "/v1/users/ann/presence", key)
-        assert (gone["present"], gone["connections"], gone["complete"]) == (False, 0, True)
+
+        async def gone() -> bool:  # at once or, where a node is slow to answer, when it is asked again
+            _, told = await one.call("GET", "/v1/users/ann/presence", key)
+            return (told["present"], told["connections"], told["complete"]) == (False, 0, True)
+
+        await eventually(gone)
 
 
 async def _complete(node: Node, key: str) -> bool:

@@ -83,7 +83,7 @@ async def traffic(crowd: Crowd, users: list[str] | None = None) -> AsyncIterator
 async def flowing(sender: Sender, number: int) -> None:
     """Wait until so many more notifications were accepted."""
     wanted = sender.number + number
-    await until(lambda: sender.number >= wanted, 30, lambda: f"{sender.number} of {wanted} accepted")
+    await until(lambda: sender.number >= wanted, 60, lambda: f"{sender.number} of {wanted} accepted")
 
 
 @asynccontextmanager
@@ -115,8 +115,8 @@ async def test_the_death_of_a_node_loses_nothing(nodes: Nodes) -> None:
         async with traffic(crowd) as sender:
             elsewhere(crowd, victim)
             await victim.kill()
-            await until(lambda: all(1006 in guest.closes for guest in orphans), 10, lambda: "not all noticed")
-            await crowd.all_in(30)
+            await until(lambda: all(1006 in guest.closes for guest in orphans), 40, lambda: "not all noticed")
+            await crowd.all_in(60)
             await flowing(sender, 200)
             await nodes.start(victim)
             await flowing(sender, 300)
@@ -130,9 +130,9 @@ async def test_a_node_that_drains_sends_everybody_elsewhere_without_loss(nodes: 
         async with traffic(crowd) as sender:
             elsewhere(crowd, leaving)
             began = time.monotonic()
-            await leaving.stop()
-            assert time.monotonic() - began < 25
-            await crowd.all_in(30)
+            await leaving.stop(grace=60.0)
+            assert time.monotonic() - began < 50
+            await crowd.all_in(60)
             await flowing(sender, 400)
         assert {code for guest in guests for code in guest.closes} == {4000}
         clean(await crowd.verdict(sender.accepted))
@@ -147,8 +147,8 @@ async def test_without_valkey_and_with_an_empty_one_nothing_is_missed(nodes: Nod
         await flowing(sender, 300)
         # No bus: what other nodes plan is found by comparing, once a second.
         before = sender.so_far()
-        await until(lambda: crowd.missing(before) == 0, 20, lambda: f"{crowd.missing(before)} without a bus")
-        await until(bus.step, 20, lambda: "Valkey does not start")
+        await until(lambda: crowd.missing(before) == 0, 60, lambda: f"{crowd.missing(before)} without a bus")
+        await until(bus.step, 60, lambda: "Valkey does not start")
         await flowing(sender, 300)
         sender.stop()
         clean(await crowd.verdict(sender.accepted))
@@ -157,13 +157,13 @@ async def test_without_valkey_and_with_an_empty_one_nothing_is_missed(nodes: Nod
 async def _die(bus: valkey.RunningValkey) -> None:
     """SIGKILL; it is our child, so it is only started again by ``step``."""
     os.kill(bus.pid, signal.SIGKILL)
-    await until(lambda: bus.poll() is not None, 10, lambda: "Valkey lives")
+    await until(lambda: bus.poll() is not None, 40, lambda: "Valkey lives")
 
 
 async def test_a_storm_of_all_at_once_comes_back_whole(nodes: Nodes) -> None:
     async with crowd_on(nodes) as crowd, traffic(crowd) as sender:
         for _ in range(3):
-            await crowd.again(within=40)
+            await crowd.again(within=60)
             await flowing(sender, 100)
         sender.stop()
         clean(await crowd.verdict(sender.accepted))
@@ -180,23 +180,23 @@ async def test_who_reads_slowly_is_told_all_and_disturbs_nobody(nodes: Nodes) ->
         async with traffic(crowd) as sender:
             heavy = Sender(nodes.urls(), nodes.key, list(slow_users), 1_500.0, batch=50, text="x" * 12_000)
             flood = asyncio.create_task(heavy.run())
-            await until(lambda: heavy.number >= 900, 30, lambda: f"{heavy.number} heavy ones accepted")
+            await until(lambda: heavy.number >= 900, 60, lambda: f"{heavy.number} heavy ones accepted")
             heavy.stop()
             await flood
             for guest in pausing:
                 assert guest.wire is not None
                 guest.wire.resume()
             before = {user: numbers for user, numbers in sender.so_far().items() if user not in slow_users}
-            await until(lambda: crowd.missing(before) == 0, 30, lambda: "others wait for the slow ones")
+            await until(lambda: crowd.missing(before) == 0, 60, lambda: "others wait for the slow ones")
             # Who reads nothing for 30 s is let go, long before the kernel would do it (60 s). The node says so itself,
             # as we don't read its close frame either.
             async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {nodes.key}"}) as session:
-                await eventually(lambda: gone(session, hanging), within=36, every=0.5, what="slow sockets stay open")
+                await eventually(lambda: gone(session, hanging), within=50, every=0.5, what="slow sockets stay open")
             assert not any(set(guest.closes) for guest in pausing)
             for guest in hanging:
                 assert guest.wire is not None
                 guest.wire.resume()
-            await crowd.all_in(30)
+            await crowd.all_in(60)
             assert all(set(guest.closes) <= {4001, 1006} for guest in hanging)
         accepted = {user: [*sender.accepted.get(user, ()), *heavy.accepted.get(user, ())] for user in crowd.users}
         clean(await crowd.verdict(accepted))

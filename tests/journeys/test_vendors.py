@@ -68,7 +68,7 @@ async def test_messages_end_as_the_vendor_answers(vendor: str, database: Pool) -
             found = {user: state for (user, _), state in (await states(database)).items()}
             return found == {**dict.fromkeys(plain, "accepted"), **ends}
 
-        await eventually(ended, within=20, what="every delivery to stand as its answer says")
+        await eventually(ended, within=60, what="every delivery to stand as its answer says")
         await node.stop()
         taken = Counter(received.recipients[0] for received in sandbox.record.after(0, 1_000))
         assert taken == dict.fromkeys((f"{user}@example.com" for user in plain), 1)
@@ -95,7 +95,7 @@ async def test_an_answer_that_is_lost_is_unknown_and_doubles_are_no_more_than_th
         async def settled() -> bool:
             return list((await states(database)).values()) == ["accepted"] * len(users)
 
-        await eventually(settled, within=20, what="what was unknown to be sent again")
+        await eventually(settled, within=60, what="what was unknown to be sent again")
         await node.stop()
         unknown = await database.fetchval("SELECT count(*) FROM outcomes WHERE kind = 'unknown'")
         taken = Counter(received.recipients[0] for received in sandbox.record.after(0, 1_000))
@@ -144,21 +144,21 @@ async def test_what_the_vendor_says_later_decides_who_is_written_to(
             ends = [found.get(user, "") for user in ("ada", "complaint", "hard-bounce")]
             return [end.partition(":")[0] for end in ends] == ["delivered", "delivered", "bounced"]
 
-        await eventually(told, within=20, what="the vendor's events to be applied")
+        await eventually(told, within=60, what="the vendor's events to be applied")
         expected = [("complaint@example.com", "not:critical"), ("hard-bounce@example.com", "all")]
 
         async def listed() -> bool:
             rows = await database.fetch("SELECT address, scope FROM suppressions ORDER BY address")
             return [(row["address"], row["scope"]) for row in rows] == expected
 
-        await eventually(listed, within=20, what="bounce and complaint to suppress")
+        await eventually(listed, within=60, what="bounce and complaint to suppress")
         await send(node, body("mail", "hard-bounce", "complaint", "ada"))
 
         async def skipped() -> bool:
             rows = await database.fetch("SELECT user_id, state FROM deliveries ORDER BY id DESC LIMIT 3")
             return {row["user_id"]: row["state"] for row in rows}.get("hard-bounce") == "suppressed"
 
-        await eventually(skipped, within=20, what="the second notification to be held back")
+        await eventually(skipped, within=60, what="the second notification to be held back")
         taken = Counter(received.recipients[0] for received in sandbox.record.after(0, 1_000))
         assert taken["hard-bounce@example.com"] == taken["complaint@example.com"] == 1
 
