@@ -24,7 +24,7 @@ from ulak.sandbox.server import Options, Sandbox
 
 log = logging.getLogger(__name__)
 
-pytestmark = [pytest.mark.anyio, pytest.mark.pg, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.pg, pytest.mark.timeout(300)]
 
 VENDORS = ("ses", "sendgrid", "postmark")
 ALL = (*VENDORS, "smtp")

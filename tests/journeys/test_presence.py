@@ -24,7 +24,7 @@ from ulak.io.embedded.valkey import RunningValkey
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(300)]
 
 
 class Node(served.Node):

@@ -33,7 +33,7 @@ PRIVATE = ec.generate_private_key(ec.SECP256R1())
 ISSUER = "https://id.example.com"
 ROUNDS = 3
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.pg, pytest.mark.timeout(300)]
 
 
 class Node(served.Node):
