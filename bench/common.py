@@ -14,6 +14,7 @@ import platform
 import secrets
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -359,6 +360,26 @@ def _machine(before: float) -> dict[str, Any]:
         "load_before": rounded(before),
         "load_after": rounded(os.getloadavg()[0]),
     }
+
+
+def cached_peers(bench: str, packages: Sequence[str]) -> Path | None:
+    """The folder in which a bench's peers are installed, apart from the project; None when that can't be done here."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    root = (Path(base) if base else Path.home() / ".cache") / "ulak-bench"
+    pinned = "-".join(packages).replace("==", "_").replace("[", "_").replace("]", "")
+    folder = root / f"{bench}-{sys.version_info[0]}.{sys.version_info[1]}-{pinned}"
+    if (folder / ".done").exists():
+        return folder
+    own = Path(__file__).resolve().parent.parent / ".bootstrap" / "bin" / "uv"
+    uv = str(own) if own.exists() else shutil.which("uv")
+    pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
+    say("installing the peers into a cache folder")
+    done = subprocess.run([*pip, "--quiet", "--target", str(folder), *packages], check=False, capture_output=True)
+    if done.returncode:
+        say(done.stderr.decode(errors="replace")[-500:])
+        return None
+    (folder / ".done").touch()
+    return folder
 
 
 def say(text: str) -> None:

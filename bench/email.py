@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from bench.common import Goal, Options, _machine, rounded, say
+from bench.common import Goal, Options, _machine, cached_peers, rounded, say
 from bench.email_peers import BODY, MORE, data
 from ulak.core.content.email import EmailContent
 from ulak.core.content.headers import Facts
@@ -105,7 +104,7 @@ def _contests() -> tuple[dict[str, Contest], list[str]]:
         "DKIM alone, Ed25519": lambda count: _signed(ed25519.Ed25519PrivateKey.generate(), count),
         "send through the SES adapter": _sent,
     }
-    folder = _peers()
+    folder = cached_peers("email", PEERS)
     if folder is None:
         notes.append("the peers could not be installed; they are left out")
     for peer in ("premailer", "anymail") if folder is not None else ():
@@ -197,25 +196,6 @@ def _sandbox() -> Iterator[str]:
 
 
 # ------------------------------------------------------------------------------------------------- peers
-
-
-def _peers() -> Path | None:
-    """Where the peers are installed; None when that can't be done here."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    root = (Path(base) if base else Path.home() / ".cache") / "ulak-bench"
-    folder = root / f"email-{sys.version_info[0]}.{sys.version_info[1]}-{'-'.join(PEERS).replace('==', '_')}"
-    if (folder / ".done").exists():
-        return folder
-    own = Path(__file__).resolve().parent.parent / ".bootstrap" / "bin" / "uv"
-    uv = str(own) if own.exists() else shutil.which("uv")
-    pip = [uv, "pip", "install", "--python", sys.executable] if uv else [sys.executable, "-m", "pip", "install"]
-    say("installing the peers into a cache folder")
-    done = subprocess.run([*pip, "--quiet", "--target", str(folder), *PEERS], check=False, capture_output=True)
-    if done.returncode:
-        say(done.stderr.decode(errors="replace")[-500:])
-        return None
-    (folder / ".done").touch()
-    return folder
 
 
 def _peer(folder: str, name: str, count: int) -> float:

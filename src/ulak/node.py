@@ -130,6 +130,22 @@ def allowed_networks(settings: Settings, *more: str) -> Sequence[Network]:
         raise SettingError(f"ULAK_ALLOW_NETWORKS: {error}") from None
 
 
+def push_sender(account: Account, allowed: Sequence[Network]) -> PushSender:
+    """With the credentials that it needs, over HTTP/2 to the services that speak nothing else."""
+    provider: Any = PROVIDERS[account.provider]
+    many = account.provider in _HTTP2
+    try:
+        trust = tls.context(str(account.settings.get("ca_file") or ""), ("h2",) if many else ())
+    except OSError as error:
+        raise SettingError(f"accounts.{account.name}.ca_file: {type(error).__name__}") from None
+    transport = (
+        Http2Client(allowed, Options(proves=getattr(provider, "proves", None)), tls=trust)
+        if many
+        else HttpClient(allowed, schemes={"https"}, connections=account.concurrency, tls=trust)
+    )
+    return PushSender(provider, account, transport, Clocks(_now, time.monotonic))
+
+
 def _linker(public_url: str, pool: Pool) -> Linker:
     try:
         return Linker(Secrets(pool), links.check(public_url), os.urandom, time.monotonic)
@@ -388,26 +404,12 @@ class Node:
             return InboxSender(self.pool, self.hint)
         if account.provider == "smtp":
             return SmtpSender(account)
-        return self._push(account) if account.channel is Channel.PUSH else self._vendor(account)
+        if account.channel is Channel.PUSH:
+            return push_sender(account, self._reachable())
+        return self._vendor(account)
 
     def _vendor(self, account: Account) -> VendorSender:
         return VendorSender(account, self._reachable())
-
-    def _push(self, account: Account) -> PushSender:
-        """With the credentials that it needs, over HTTP/2 to the services that speak nothing else."""
-        provider: Any = PROVIDERS[account.provider]
-        many = account.provider in _HTTP2
-        try:
-            trust = tls.context(str(account.settings.get("ca_file") or ""), ("h2",) if many else ())
-        except OSError as error:
-            raise SettingError(f"accounts.{account.name}.ca_file: {type(error).__name__}") from None
-        allowed, proves = self._reachable(), getattr(provider, "proves", None)
-        transport = (
-            Http2Client(allowed, Options(proves=proves), tls=trust)
-            if many
-            else HttpClient(allowed, schemes={"https"}, connections=account.concurrency, tls=trust)
-        )
-        return PushSender(provider, account, transport, Clocks(_now, time.monotonic))
 
     def _reachable(self) -> Sequence[Network]:
         """Networks that vendors may be reached in beside public ones: in a development stack, the sandbox's."""

@@ -15,13 +15,13 @@ import click
 
 from ulak.cli.common import plainly
 
-NAMES = ("accept", "queue", "pipeline", "gateway", "storm", "email")
+NAMES = ("accept", "queue", "pipeline", "gateway", "storm", "email", "push")
 
 _HELP = """Measure one part, beside peers in the same run.
 
 accept: durable accepts over HTTP, and group commit. queue: the queue alone, deep and under a held snapshot. pipeline:
 accept to settled, and one notification to many. gateway: sockets. storm: 10,000 clients whose node is killed. email:
-template to MIME, signed, and through a vendor's adapter.
+template to MIME, signed, and through a vendor's adapter. push: to APNs, FCM and browsers.
 
 It takes minutes; --quick tells whether it runs at all. What was found stands in docs/performance.md.
 """
