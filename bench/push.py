@@ -179,7 +179,9 @@ def _payload(name: str) -> int:
     """Bytes of a request's body."""
     kind, key = KINDS[name], "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8"
     web = {"p256dh": key, "auth": "A" * 22, "address": "https://updates.push.services.mozilla.com/wpush/v2/x"}
-    own = web if kind is AddressKind.WEBPUSH else {"address": "ab" * 32 if name == "apns" else "x:" + "y" * 140}
+    own: dict[str, Any] = (
+        web if kind is AddressKind.WEBPUSH else {"address": "ab" * 32 if name == "apns" else "x:" + "y" * 140}
+    )
     device = Device(id="dev_1", kind=kind, app=APP, platform="other", registered_at=datetime.now(UTC), **own)
     places = {"apns": "https://a", "apns_sandbox": "https://a", "fcm": "https://a", "webpush": "https://a", "ca": "/a"}
     provider: Provider = PROVIDERS[name]
@@ -203,6 +205,8 @@ def _sandbox(kind: AddressKind) -> Iterator[Place]:
     finally:
         child.terminate()
         child.wait(10)
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 def _device(url: str, kind: AddressKind) -> Device:
