@@ -97,6 +97,7 @@ def test_all_else_is_refused(url: str) -> None:
     said = check_endpoint(url)
     assert said is not None
     assert url not in said or not url
+    assert ("https://" in said) == (not url.startswith("https://"))
 
 
 @pytest.mark.parametrize(

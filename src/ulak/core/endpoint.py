@@ -69,7 +69,7 @@ def is_host(text: str) -> bool:
 def _allows(named: str, host: str, port: str) -> bool:
     """Whether one allowed host covers that of a URL; a pattern covers no IP literal and no name beyond ASCII."""
     pattern, _, allowed_port = named.rpartition(":") if re.search(rf":{_PORT}\Z", named) else (named, "", "")
-    if port != ("" if allowed_port == "443" else allowed_port) or port == "443":
+    if port != ("" if allowed_port == "443" else allowed_port):
         return False
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and not _is_odd(host)

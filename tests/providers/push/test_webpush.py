@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.core.sign.test_webpush import opened
@@ -286,6 +286,8 @@ def test_the_token_names_the_service_and_is_signed_by_the_accounts_key() -> None
 
 
 @given(seconds=st.integers(0, 10 * 86_400))
+@example(seconds=19_200)  # midnight, when a slot begins
+@example(seconds=19_199)
 def test_a_token_lives_less_than_a_day_and_longer_than_it_is_used(seconds: int) -> None:
     now = NOW + timedelta(seconds=seconds)
     made = webpush.credential("https://a.example", account(), now)

@@ -76,7 +76,7 @@ def declarative(content: PushContent, around: Around, most: int) -> bytes | None
     whole = made((body, content.title))
     if len(whole) <= most:
         return whole
-    cut = None if content.silent else shrink((body, content.title), lambda texts: len(made(texts)) <= most)
+    cut = shrink((body, content.title), lambda texts: len(made(texts)) <= most)
     return None if cut is None else made(cut)
 
 
