@@ -134,7 +134,7 @@ async def test_a_repeated_field_is_refused(client: Client, phone: FakeDevice) ->
         (b"{}", 400, "PayloadEmpty"),
         (b"not json", 400, "PayloadEmpty"),
         (b"[1]", 400, "PayloadEmpty"),
-        (json.dumps({"aps": {"alert": "x" * 4078}}).encode(), 413, "PayloadTooLarge"),
+        (json.dumps({"aps": {"alert": "x" * 4075}}).encode(), 413, "PayloadTooLarge"),
     ],
 )
 async def test_a_wrong_payload_is_refused(

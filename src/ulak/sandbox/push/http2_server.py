@@ -179,7 +179,8 @@ class Http2Connection(asyncio.Protocol):
             case events.WindowUpdated() | events.RemoteSettingsChanged():
                 self._resume()
             case events.ConnectionTerminated():
-                self._last = 0 if self._last is None else self._last
+                self._last = 0
+                self._streams.clear()  # h2 sends no answer any more
             case _:
                 pass
 
