@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -179,7 +180,8 @@ async def test_entries_are_renewed_on_the_walk(valkey_server: RunningValkey) -> 
 
 async def test_a_node_that_stops_takes_its_lease_along(valkey_server: RunningValkey) -> None:
     async with client(valkey_server.url) as valkey:
-        async with nodes(valkey_server.url, 1):
+        patient = replace(QUICK, pause=5.0)  # a stop waits no longer for Valkey
+        async with nodes(valkey_server.url, 1, pace=patient):
             assert await valkey.get("ulak:lease:1") == b"1"
         assert await valkey.get("ulak:lease:1") is None
 
