@@ -59,6 +59,7 @@ def test_the_story_runs_without_events_and_leaves_nothing_behind(folder: Path) -
     assert set(told) == {"accepted", "deliveries", "lost", "duplicates", "unknown", "passed_on", "socket_ms", "seconds"}
     assert told["passed_on"] > 0, "one of the vendors was in trouble"
     assert set(told["deliveries"]["email"]) >= {"accepted", "skipped", "suppressed"}
+    assert set(told["deliveries"]["push"]) == {"accepted", "skipped"}
     assert told["socket_ms"]["p50"] > 0
     assert not list(folder.iterdir())
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ulak.cli.demonstration.case import Verdict
 from ulak.cli.demonstration.evidence import Accepted, Evidence, Frame, Mail, SocketLog
-from ulak.cli.demonstration.judge import Verdict, judge
+from ulak.cli.demonstration.judge import judge
 from ulak.cli.demonstration.people import Habit, Person
 from ulak.cli.demonstration.project import Kind, Leg
 

@@ -13,6 +13,7 @@ from ulak.cli.demonstration import project
 from ulak.cli.demonstration.people import Habit, cast, logins, organisations
 from ulak.cli.demonstration.program import STAGES, BadEvents, Event, plan, read_events
 from ulak.cli.demonstration.story import story
+from ulak.core.device import AddressKind
 from ulak.core.failpoint import NAMES
 from ulak.core.values import email, identifier, locale
 
@@ -48,6 +49,9 @@ def test_a_cast_of_six_has_every_part(seed: int) -> None:
     assert sum(person.suppressed for person in people) == 1
     assert sum(bool(person.muted) for person in people) == 1
     assert {Habit.READS, Habit.SEES} <= {person.habit for person in people}
+    kinds = Counter(name.partition("-")[0] for person in people for name in person.devices)
+    assert set(kinds) == set(AddressKind)
+    assert sorted(len(person.devices) for person in people) == [0, 1, 1, 1, 2, 2]
 
 
 def test_every_address_and_name_is_one_that_the_api_takes() -> None:

@@ -7,7 +7,7 @@ import json
 
 from rich.console import Console
 
-from ulak.cli.demonstration.judge import Fault, Verdict
+from ulak.cli.demonstration.case import Fault, Verdict
 from ulak.cli.demonstration.program import Kill
 from ulak.cli.demonstration.report import MOST, Run, as_json, faults, percentile, show
 from ulak.cli.demonstration.stack import Death

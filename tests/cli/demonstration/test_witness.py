@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ulak.cli.demonstration.project import MARKS
-from ulak.cli.demonstration.witness import mails, read, spoken
+from ulak.cli.demonstration.evidence import Pushed
+from ulak.cli.demonstration.project import MARKS, PUSH_MARKS, example
+from ulak.cli.demonstration.witness import mails, pushes, read, spoken
 
 
 def message(text: str, html: str | None = None) -> EmailMessage:
@@ -63,3 +64,26 @@ def test_the_log_is_read_with_its_doubles(tmp_path: Path) -> None:
     lines = [row(message(MARKS["en"]).as_bytes())] * 2
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [mail.delivery for mail in mails(log)] == ["dlv_1", "dlv_1"]
+
+
+def test_pushes_are_read_beside_mails_with_the_language_of_their_text(tmp_path: Path) -> None:
+    taken = {"device": "apns-1", "delivery": "dlv_1", "notification": "ntf_1", "title": "Yeni", "payload": {}}
+    rows = [{"channel": "push", "raw": base64.b64encode(json.dumps(taken | more).encode()).decode()} for more in (
+        {"body": f"{PUSH_MARKS['tr']} …"},
+        {"body": f"… {PUSH_MARKS['en']}"},
+    )]  # fmt: skip
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps(line) + "\n" for line in [*rows, row(message(MARKS["en"]).as_bytes())]))
+    first = Pushed("dlv_1", "ntf_1", "apns-1", "tr", "Yeni")
+    assert list(pushes(log)) == [first, Pushed("dlv_1", "ntf_1", "apns-1", None, "Yeni")]
+    assert len(list(mails(log))) == 1
+
+
+@pytest.mark.parametrize("language", PUSH_MARKS)
+def test_every_push_template_of_the_example_begins_as_its_language_does(language: str) -> None:
+    files = sorted(example().glob(f"templates/*/push.{language}.txt"))
+    assert len(files) > 3
+    for file in files:
+        body = file.read_text("utf-8").split("+++\n", 2)[2]
+        lines = [line for line in body.splitlines() if not line.startswith("{% set")]
+        assert lines[0].startswith(PUSH_MARKS[language]), file

@@ -1,4 +1,4 @@
-"""What was seen of a run from outside: answers, timelines, sockets, inboxes and the SMTP peer's log?
+"""What was seen of a run from outside: answers, timelines, sockets, inboxes and the log of the fake vendors?
 
 Plain values, gathered by the parts that touch the world and judged by ``judge``.
 """
@@ -75,6 +75,17 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class Pushed:
+    """One push that a fake service took: ids that it carries, the device that it went to, the language of its text."""
+
+    delivery: str
+    notification: str
+    device: str
+    spoken: str | None
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that the judge may look at.
 
@@ -88,3 +99,4 @@ class Evidence:
     sockets: Sequence[SocketLog]
     inboxes: Mapping[str, Sequence[str]]
     mails: Sequence[Mail]
+    pushes: Sequence[Pushed] = ()

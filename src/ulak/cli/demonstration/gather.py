@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ulak.cli.client import PAGE, Client
+from ulak.cli.demonstration.case import SETTLED
 from ulak.cli.demonstration.drive import patiently
 from ulak.cli.demonstration.evidence import Accepted, Timeline
-from ulak.cli.demonstration.judge import SETTLED
 from ulak.cli.demonstration.project import Kind
 
 OPEN = ("pending", "held", "attempting", "retrying", "unknown")

@@ -10,90 +10,21 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
-from ulak.cli.demonstration.evidence import Accepted, Evidence, Mail, SocketLog
+from ulak.cli.demonstration.case import SETTLED, TAKEN, Fault, Row, Verdict, late, stopped, unknowns
+from ulak.cli.demonstration.evidence import Accepted, Evidence, Mail, Pushed, SocketLog
+from ulak.cli.demonstration.judge_push import parts, push, shown
 from ulak.cli.demonstration.people import Person
-from ulak.cli.demonstration.project import Kind, Leg
-
-TAKEN = frozenset({"accepted", "delivered"})
-SETTLED = TAKEN | {"failed", "bounced", "skipped", "suppressed", "expired", "cancelled", "unresolved", "dead"}
-
-SLACK = timedelta(seconds=1)
-"""A mark's time is that of its transaction's begin, and it forbids from its commit on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that should not be: ``lost`` or wrong, about what, and why it is held against the run."""
-
-    lost: bool
-    subject: str
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the judge found.
-
-    ``ends`` counts deliveries by channel, state and reason, ``passed_on`` calls after which another account went on.
-    """
-
-    accepted: int
-    ends: Mapping[tuple[str, str, str], int]
-    faults: tuple[Fault, ...]
-    duplicates: int
-    unknown: int
-    passed_on: int = 0
-
-    @property
-    def lost(self) -> int:
-        """How many things were lost."""
-        return sum(fault.lost for fault in self.faults)
-
-    @property
-    def passed(self) -> bool:
-        """Whether everything is accounted for."""
-        return not self.faults
-
-    @property
-    def deliveries(self) -> dict[str, dict[str, int]]:
-        """Deliveries counted by channel and state."""
-        counted: dict[str, dict[str, int]] = {}
-        for (channel, state, _), number in sorted(self.ends.items()):
-            counted.setdefault(channel, {}).setdefault(state, 0)
-            counted[channel][state] += number
-        return counted
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One delivery of a timeline with the notification, person and step that it belongs to."""
-
-    accepted: Accepted
-    delivery: Mapping[str, Any]
-    person: Person
-    leg: Leg
-    kind: Kind
-    item: Mapping[str, Any] | None
-    """The inbox item of the same notification and user, where there is one."""
-
-    @property
-    def id(self) -> str:
-        return str(self.delivery["id"])
-
-    @property
-    def name(self) -> str:
-        """How a fault speaks of it."""
-        return f"{self.id} ({self.accepted.type}, {self.leg.channel} to {self.person.id})"
+from ulak.cli.demonstration.project import Kind
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What arrived where: mails by delivery, items by user, and what users did with which item."""
+    """What arrived where: mails and pushes by delivery, items by user, and what users did with which item."""
 
     mails: Mapping[str, Sequence[Mail]]
+    pushes: Mapping[str, Sequence[Pushed]]
     items: Mapping[str, frozenset[str]]
     acts: Mapping[str, str]
 
@@ -102,7 +33,7 @@ def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind
     """Weigh a run."""
     cast = {person.id: person for person in people}
     faults: list[Fault] = list(_accepts(evidence))
-    rows: list[_Row] = []
+    rows: list[Row] = []
     for accepted in evidence.accepted:
         found, missing = _rows(accepted, evidence, cast, kinds)
         rows += found
@@ -110,16 +41,19 @@ def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind
     copies: dict[str, list[Mail]] = defaultdict(list)
     for mail in evidence.mails:
         copies[mail.delivery].append(mail)
-    seen = _Seen(
-        copies, _received(evidence), {item: act for log in evidence.sockets for item, act in log.acted.items()}
-    )
+    arrived: dict[str, list[Pushed]] = defaultdict(list)
+    for one in evidence.pushes:
+        arrived[one.delivery].append(one)
+    acts = {item: act for log in evidence.sockets for item, act in log.acted.items()}
+    seen = _Seen(copies, arrived, _received(evidence), acts)
     for row in rows:
         faults += _settled(row, seen)
     faults += _mails(copies, rows)
+    faults += shown(arrived, rows)
     for log in evidence.sockets:
         faults += revisions(log)
-    duplicates = sum(len(mails) - 1 for mails in copies.values())
-    unknown = sum(_unknowns(row.delivery) > 0 for row in rows)
+    duplicates = sum(len(several) - 1 for several in (*copies.values(), *arrived.values()))
+    unknown = sum(unknowns(row.delivery) > 0 for row in rows)
     if duplicates > unknown:
         faults.append(
             Fault(False, "the run", f"{duplicates} duplicates, and {unknown} deliveries with an unknown call")
@@ -157,7 +91,7 @@ def _accepts(evidence: Evidence) -> Iterator[Fault]:
 
 def _rows(
     accepted: Accepted, evidence: Evidence, cast: Mapping[str, Person], kinds: Mapping[str, Kind]
-) -> tuple[list[_Row], list[Fault]]:
+) -> tuple[list[Row], list[Fault]]:
     """Match a timeline with what was promised: each recipient, each step, once."""
     timeline = evidence.timelines.get(accepted.id)
     if timeline is None:
@@ -171,10 +105,12 @@ def _rows(
     for user in sorted(accepted.reaches):
         for leg in kind.route:
             mine = found.pop((user, leg.channel), [])
-            if not mine:
-                faults.append(Fault(True, accepted.id, f"nothing was planned for {user} on {leg.channel}"))
-            faults += [Fault(False, str(one["id"]), f"planned twice for {user} on {leg.channel}") for one in mine[1:]]
-            rows += [_Row(accepted, delivery, cast[user], leg, kind, items.get(user)) for delivery in mine]
+            due = parts(leg, cast[user])
+            if len(mine) < due:
+                what = f"only {len(mine)} of {due} devices were" if mine else "nothing was"
+                faults.append(Fault(True, accepted.id, f"{what} planned for {user} on {leg.channel}"))
+            faults += [Fault(False, str(one["id"]), f"planned twice for {user} on {leg.channel}") for one in mine[due:]]
+            rows += [Row(accepted, delivery, cast[user], leg, kind, items.get(user)) for delivery in mine]
     for (user, channel), strays in found.items():
         faults += [Fault(False, str(stray["id"]), f"{user} on {channel} was not asked for") for stray in strays]
     return rows, faults
@@ -186,7 +122,7 @@ def _received(evidence: Evidence) -> Mapping[str, frozenset[str]]:
     return got | {user: frozenset(ids) for user, ids in evidence.inboxes.items()}
 
 
-def _settled(row: _Row, seen: _Seen) -> Iterator[Fault]:
+def _settled(row: Row, seen: _Seen) -> Iterator[Fault]:
     """A delivery has an end, and the end is true."""
     state, reason = str(row.delivery["state"]), str(row.delivery.get("reason") or "")
     if state not in SETTLED:
@@ -198,16 +134,18 @@ def _settled(row: _Row, seen: _Seen) -> Iterator[Fault]:
         yield from _inbox(row, state, reason, seen.items)
     elif row.leg.channel == "email":
         yield from _email(row, state, reason, seen)
+    elif row.leg.channel == "push":
+        yield from push(row, seen.pushes.get(row.id, ()), seen.acts)
 
 
-def _inbox(row: _Row, state: str, reason: str, received: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
+def _inbox(row: Row, state: str, reason: str, received: Mapping[str, frozenset[str]]) -> Iterator[Fault]:
     if state not in TAKEN:
         yield Fault(True, row.name, f"ended {state} ({reason}); nothing stood in its way")
     elif row.id not in received.get(row.person.id, frozenset()):
         yield Fault(True, row.name, f"is {state} and never came to the user")
 
 
-def _email(row: _Row, state: str, reason: str, seen: _Seen) -> Iterator[Fault]:
+def _email(row: Row, state: str, reason: str, seen: _Seen) -> Iterator[Fault]:
     mails = seen.mails.get(row.id, ())
     if state in TAKEN and not mails:
         yield Fault(True, row.name, f"is {state} and the SMTP peer never saw it")
@@ -216,13 +154,13 @@ def _email(row: _Row, state: str, reason: str, seen: _Seen) -> Iterator[Fault]:
         expected_state, word = forbidden
         if mails:
             yield Fault(False, row.name, f"was sent although it was {word}")
-        if state != expected_state and not _stopped(row, state, reason, seen.acts):
+        if state != expected_state and not stopped(row, state, reason, seen.acts):
             yield Fault(False, row.name, f"is {state} ({reason}) although it was {word}")
         return
-    yield from _late(row)
-    if state in TAKEN or _stopped(row, state, reason, seen.acts):
+    yield from late(row)
+    if state in TAKEN or stopped(row, state, reason, seen.acts):
         return
-    if state == "unresolved" and row.kind.klass == "marketing" and _unknowns(row.delivery):
+    if state == "unresolved" and row.kind.klass == "marketing" and unknowns(row.delivery):
         return
     yield Fault(True, row.name, f"ended {state} ({reason}); nothing stood in its way")
 
@@ -236,34 +174,7 @@ def _forbidden(person: Person, kind: Kind) -> tuple[str, str] | None:
     return ("suppressed", "suppressed") if person.suppressed else None
 
 
-def _stopped(row: _Row, state: str, reason: str, acts: Mapping[str, str]) -> bool:
-    """Whether the user's own act in the inbox rightly stopped this step (who reads has seen)."""
-    act = acts.get(str(row.item["id"])) if row.item is not None else None
-    return state == "skipped" and reason == row.leg.unless and act in {row.leg.unless, "read"}
-
-
-def _marked(row: _Row) -> datetime | None:
-    """When the user did what stops this step (read implies seen), by the inbox item's own times."""
-    wanted = {"read": ("read_at",), "seen": ("seen_at", "read_at")}.get(row.leg.unless, ())
-    item = row.item or {}
-    return min((datetime.fromisoformat(item[name]) for name in wanted if item.get(name)), default=None)
-
-
-def _late(row: _Row) -> Iterator[Fault]:
-    """No call may begin after the mark that forbids it."""
-    marked = _marked(row)
-    for attempt in row.delivery.get("attempts") or ():
-        if marked is not None and datetime.fromisoformat(attempt["started_at"]) > marked + SLACK:
-            yield Fault(False, row.name, f"attempt {attempt['n']} began after the user had {row.leg.unless} it")
-
-
-def _unknowns(delivery: Mapping[str, Any]) -> int:
-    """How many calls of a delivery were never answered."""
-    outcomes = [attempt.get("outcome") for attempt in delivery.get("attempts") or ()]
-    return sum(outcome is not None and outcome.get("kind") == "unknown" for outcome in outcomes)
-
-
-def _mails(copies: Mapping[str, Sequence[Mail]], rows: Sequence[_Row]) -> Iterator[Fault]:
+def _mails(copies: Mapping[str, Sequence[Mail]], rows: Sequence[Row]) -> Iterator[Fault]:
     """Every message that arrived is one of ours, to the right address, in the right language, not once too often."""
     known = {row.id: row for row in rows if row.leg.channel == "email"}
     for delivery, mails in copies.items():
@@ -273,13 +184,13 @@ def _mails(copies: Mapping[str, Sequence[Mail]], rows: Sequence[_Row]) -> Iterat
             continue
         for mail in mails:
             yield from _mail(mail, row)
-        if len(mails) - 1 > _unknowns(row.delivery):
+        if len(mails) - 1 > unknowns(row.delivery):
             yield Fault(
-                False, row.name, f"arrived {len(mails)} times with {_unknowns(row.delivery)} calls left unanswered"
+                False, row.name, f"arrived {len(mails)} times with {unknowns(row.delivery)} calls left unanswered"
             )
 
 
-def _mail(mail: Mail, row: _Row) -> Iterator[Fault]:
+def _mail(mail: Mail, row: Row) -> Iterator[Fault]:
     address = row.person.email
     if mail.envelope_to != address or mail.header_to != address:
         yield Fault(False, row.name, f"went to {mail.envelope_to} (To: {mail.header_to}) instead of {address}")

@@ -17,6 +17,18 @@ LOCALES = ("en", "tr", "tr-TR", None)
 NOT_PEOPLE = {"Organization", "Bot"}
 
 
+GADGETS = (
+    ("apns",),
+    ("fcm_token",),
+    ("webpush",),
+    (),
+    ("apns", "webpush"),
+    ("fcm_fid", "webpush"),
+    ("apns", "fcm_token"),
+)
+"""Kinds of devices that one user has; the sandbox makes them."""
+
+
 class Habit(StrEnum):
     """What a user does with what comes to the inbox."""
 
@@ -29,7 +41,10 @@ class Habit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One user of a run; ``muted`` are the categories whose email was opted out of."""
+    """One user of a run; ``muted`` are the categories whose email was opted out of.
+
+    ``devices`` are names of devices, which begin with their kind.
+    """
 
     id: str
     email: str | None
@@ -38,6 +53,7 @@ class Person:
     muted: frozenset[str] = frozenset()
     suppressed: bool = False
     inline: bool = False
+    devices: tuple[str, ...] = ()
 
     @property
     def has_socket(self) -> bool:
@@ -103,6 +119,7 @@ def cast(names: Iterable[str], categories: Sequence[str], seed: int) -> tuple[Pe
                 email=f"{name.lower()}@example.com",
                 locale=LOCALES[place % len(LOCALES)] if place < len(LOCALES) else dice.choice(LOCALES),
                 habit=habits[place // 2 % len(habits)] if awake else Habit.AWAY,
+                devices=tuple(f"{kind}-{place}" for kind in GADGETS[place % len(GADGETS)]),
             )
         )
     return tuple(sorted(_specials(made, categories, dice), key=lambda person: person.id))

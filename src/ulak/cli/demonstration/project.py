@@ -18,6 +18,9 @@ _ACCOUNT = re.compile(r"(?ms)^\[accounts\.\w+\]\n.*?(?=^\[|^#|\Z)")
 MARKS = {"en": "You receive this because", "tr": "Bu iletiyi"}
 """How the last paragraph of every email template begins: tells the languages apart without Ulak's help."""
 
+PUSH_MARKS = {"en": "On GitHub", "tr": "GitHub'da"}
+"""How the text of every push begins."""
+
 
 @dataclass(frozen=True, slots=True)
 class Leg:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from ulak.cli.demonstration.judge import Verdict
+from ulak.cli.demonstration.case import Verdict
 from ulak.cli.demonstration.stack import Death
 
 MOST = 40
@@ -27,6 +27,7 @@ class Run:
     deaths: Sequence[Death]
     mails: int
     seconds: float
+    pushes: int = 0
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -74,7 +75,7 @@ def show(run: Run, console: Console) -> None:
             f"Node killed {len(run.deaths)} times: {', '.join(f'{k} {n}x' for k, n in sorted(places.items()))}."
         )
     console.print(
-        f"{run.mails} emails reached the vendors, {verdict.duplicates} of them once too often;"
+        f"{run.mails} emails and {run.pushes} pushes reached the vendors, {verdict.duplicates} of them once too often;"
         f" {verdict.passed_on} times one could not send and another did;"
         f" {verdict.unknown} deliveries had a call that was never answered. {run.seconds:.1f} s."
     )

@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from ulak.cli.client import Client
 from ulak.cli.demonstration import gather, project, witness
+from ulak.cli.demonstration.devices import TROUBLES, equip
 from ulak.cli.demonstration.drive import Pace, drive, patiently
 from ulak.cli.demonstration.evidence import Accepted, Evidence
 from ulak.cli.demonstration.judge import judge
@@ -62,6 +63,14 @@ class Order:
     keep: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Witnessed:
+    """Where the sandbox is steered, and what it writes down."""
+
+    url: str
+    log: Path
+
+
 @dataclass(slots=True)
 class Clock:
     """When requests went out and when their items landed on open sockets (monotonic seconds)."""
@@ -96,7 +105,7 @@ def perform(order: Order, progress: Progress) -> Run:
     finally:
         if order.keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    return Run(run.verdict, run.latencies, run.deaths, run.mails, time.monotonic() - started)
+    return replace(run, seconds=time.monotonic() - started)
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:
@@ -127,13 +136,15 @@ async def _perform(order: Order, folder: Path, database: str, progress: Progress
         keeper = Keeper(folder / "project", folder, database, order.program.kills, vendors)
         async with Client(str(where["url"]), "") as client:
             await client.call("POST", "/vendors/faults", body=TROUBLE)
+            await client.call("POST", "/push/faults", body=TROUBLES)
         await say("migrate", ["migrate"], folder, {"ULAK_DATABASE_URL": database})
         made = await say(
             "keys", ["keys", "create", "--scopes", "all", "--json"], folder, {"ULAK_DATABASE_URL": database}
         )
         try:
             await keeper.start()
-            return await _beside(keeper, _story(order, keeper, str(json.loads(made)["key"]), log, progress))
+            witnessed = Witnessed(str(where["url"]), log)
+            return await _beside(keeper, _story(order, keeper, str(json.loads(made)["key"]), witnessed, progress))
         finally:
             await keeper.stop()
     finally:
@@ -155,11 +166,12 @@ async def _beside(keeper: Keeper, story: Coroutine[None, None, Run]) -> Run:
         await asyncio.gather(keeping, telling, return_exceptions=True)
 
 
-async def _story(order: Order, keeper: Keeper, key: str, log: Path, progress: Progress) -> Run:
+async def _story(order: Order, keeper: Keeper, key: str, witnessed: Witnessed, progress: Progress) -> Run:
     program, clock = order.program, Clock()
     accepted: list[Accepted] = []
     async with Client(keeper.url, key) as client:
         tokens = await _introduce(client, program)
+        await equip(client, witnessed.url, program.people)
         async with _listening(client, program.people, tokens, order.seed, clock) as listeners:
 
             def answered(one: Accepted) -> None:
@@ -186,10 +198,12 @@ async def _story(order: Order, keeper: Keeper, key: str, log: Path, progress: Pr
                 for person in program.people
                 if not person.has_socket
             },
-            mails=list(witness.mails(log)),
+            mails=list(witness.mails(witnessed.log)),
+            pushes=list(witness.pushes(witnessed.log)),
         )
     verdict = judge(evidence, program.people, order.kinds)
-    return Run(verdict, clock.latencies(accepted), list(keeper.deaths), len(evidence.mails), 0.0)
+    sent = len(evidence.mails), 0.0, len(evidence.pushes)
+    return Run(verdict, clock.latencies(accepted), list(keeper.deaths), *sent)
 
 
 async def _introduce(client: Client, program: Program) -> dict[str, str]:

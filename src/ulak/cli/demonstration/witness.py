@@ -1,6 +1,6 @@
-"""What did the SMTP peer take, read back from its own log?
+"""What did the fake vendors take, read back from their own log?
 
-The sandbox writes one JSON object a line for each message that it took, and never removes a double.
+The sandbox writes one JSON object a line for each message or push that it took, and never removes a double.
 Each message is parsed with the standard library alone, not with the code that built it.
 """
 
@@ -16,17 +16,37 @@ from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
 
-from ulak.cli.demonstration.evidence import Mail
-from ulak.cli.demonstration.project import MARKS
+from ulak.cli.demonstration.evidence import Mail, Pushed
+from ulak.cli.demonstration.project import MARKS, PUSH_MARKS
 
 
 def mails(log: Path) -> Iterator[Mail]:
     """Every message in the sandbox's log, in the order of arrival."""
+    return (read(row) for row in _rows(log, "email"))
+
+
+def pushes(log: Path) -> Iterator[Pushed]:
+    """The same for pushes."""
+    return (_pushed(json.loads(base64.b64decode(row["raw"]))) for row in _rows(log, "push"))
+
+
+def _rows(log: Path, channel: str) -> Iterator[Mapping[str, Any]]:
     with log.open(encoding="utf-8") as lines:
         for line in lines:
             row = json.loads(line)
-            if row["channel"] == "email":
-                yield read(row)
+            if row["channel"] == channel:
+                yield row
+
+
+def _pushed(push: Mapping[str, Any]) -> Pushed:
+    said = str(push.get("body", ""))
+    return Pushed(
+        delivery=str(push.get("delivery", "")),
+        notification=str(push.get("notification", "")),
+        device=str(push["device"]),
+        spoken=next((language for language, mark in PUSH_MARKS.items() if said.startswith(mark)), None),
+        title=str(push.get("title", "")),
+    )
 
 
 def read(row: Mapping[str, Any]) -> Mail:
