@@ -14,8 +14,8 @@ const here = /** @type {ServiceWorkerGlobalScope} */ (/** @type {unknown} */ (se
 const asked = new URL(here.location.href).searchParams;
 const api = asked.get("api") ?? here.location.origin;
 const version = asked.get("version");
-/** Receipts of notifications that a newer one takes the place of: nobody put those away. */
-const replaced = new Set();
+/** Receipts of notifications that end because of us (opened, or a newer one takes their place): nobody put those away. */
+const ended = new Set();
 
 // It keeps nothing, so a newer one need not wait for the pages of the older one to close.
 here.addEventListener("install", () => void here.skipWaiting());
@@ -31,6 +31,7 @@ here.addEventListener("notificationclick", (event) => {
   const { action, notification } = event;
   /** @type {Told | undefined} */
   const told = notification.data?.ulak;
+  if (told?.receipt !== undefined) ended.add(told.receipt);
   notification.close();
   const url = told?.urls?.[action] ?? told?.navigate;
   event.waitUntil(Promise.all([url === undefined ? undefined : open(url), tell(told, "opened")]));
@@ -39,7 +40,7 @@ here.addEventListener("notificationclick", (event) => {
 here.addEventListener("notificationclose", (event) => {
   /** @type {Told | undefined} */
   const told = event.notification.data?.ulak;
-  if (!replaced.delete(told?.receipt)) event.waitUntil(tell(told, "dismissed"));
+  if (!ended.delete(told?.receipt)) event.waitUntil(tell(told, "dismissed"));
 });
 
 /** @param {PushEvent} event */
@@ -61,7 +62,7 @@ async function arrived(event) {
   const buttons = actions.map(({ navigate: _, ...button }) => button);
   if (options.tag) {
     const older = await here.registration.getNotifications({ tag: options.tag });
-    for (const { data: known } of older) if (known?.ulak?.receipt !== undefined) replaced.add(known.ulak.receipt);
+    for (const { data: known } of older) if (known?.ulak?.receipt !== undefined) ended.add(known.ulak.receipt);
   }
   await here.registration.showNotification(title, { ...options, ...{ actions: buttons }, data: { ...data, ulak: told } });
   await tell(told, "shown");
