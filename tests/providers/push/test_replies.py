@@ -112,22 +112,35 @@ def test_whatever_time_apple_tells_a_device_registered_later_is_kept(stamp: obje
     assert (outcome.device is Fate.DEAD) == (outcome.kind is Kind.RECIPIENT_PERMANENT)
 
 
-STATUSES = st.sampled_from([400, 401, 403, 404, 410, 429, 500, 503])
-TOLD = ("BadRequest", "ErrorInfo", "QuotaFailure", "Help")
-
-
-@given(
-    status=STATUSES,
-    code=st.sampled_from(["UNREGISTERED", "INVALID_ARGUMENT", "SENDER_ID_MISMATCH", "NOT_FOUND"]),
-    kind=st.sampled_from(
-        [*(f"google.rpc.{name}" for name in TOLD), "FcmError", "evil/google.firebase.fcm.v1.FcmErrors"]
-    ),
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(f"google.rpc.{name}" for name in ("BadRequest", "ErrorInfo", "QuotaFailure", "Help")),
+        "FcmError",
+        "evil.FcmError",
+        "google.firebase.fcm.v1.FcmErrors",
+        "google.firebase.fcm.v1.FcmError/x",
+    ],
 )
-def test_no_device_is_touched_without_fcms_own_detail(status: int, code: str, kind: str) -> None:
+@pytest.mark.parametrize("code", ["UNREGISTERED", "INVALID_ARGUMENT", "SENDER_ID_MISMATCH", "NOT_FOUND"])
+def test_no_device_is_touched_without_fcms_own_detail(kind: str, code: str) -> None:
     said = "The registration token is not a valid FCM registration token"
     detail = {"@type": f"type.googleapis.com/{kind}", "errorCode": code, "reason": code}
-    body = {"error": {"status": code, "message": said, "details": [detail]}}
-    assert read("fcm", HttpReply(status, {}, json.dumps(body).encode())).device is None
+    body = json.dumps({"error": {"status": code, "message": said, "details": [detail]}}).encode()
+    for status in (400, 401, 403, 404, 410, 429, 500, 503):
+        assert read("fcm", HttpReply(status, {}, body)).device is None
+
+
+def test_only_of_the_dead_it_is_told_since_when() -> None:
+    body = json.dumps({"reason": "BadDeviceToken", "timestamp": int(NOW.timestamp() * 1_000)}).encode()
+    assert read("apns", HttpReply(400, {}, body)).dead_since is None
+
+
+def test_of_a_grant_that_could_not_be_read_nothing_is_told() -> None:
+    body = b'{"access_token":"ya29.short","token_type":"mac","expires_in":60}'
+    assert "ya29" not in read("fcm", Ungranted(HttpReply(200, {}, body))).detail
+    refused = read("fcm", Ungranted(HttpReply(400, {}, b'{"error":"invalid_grant"}')))
+    assert "invalid_grant" in refused.detail
 
 
 @vendor
