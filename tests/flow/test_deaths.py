@@ -141,6 +141,17 @@ async def test_undated_deaths_in_numbers_end_their_deliveries_and_leave_the_devi
     assert await node.pool.fetchval("SELECT count(*) FROM suppressions") == 0
 
 
+@pytest.mark.parametrize("fate", [Fate.DEAD, Fate.DOUBTED, Fate.STRIKE])
+async def test_nothing_is_held_against_a_device_while_its_account_is_doubted(node: Node, fate: Fate) -> None:
+    stage = Stage(node)
+    await stage.register(SOME + 3)
+    await stage.push(SOME, always(Fate.DOUBTED))
+    for _ in range(STRIKES):
+        await stage.push(SOME + 3, always(fate), first=SOME + 1)
+        assert await node.pool.fetchval("SELECT sum(strikes) FROM devices") == 0
+        assert await stage.disabled() == 0
+
+
 async def test_a_purge_of_old_devices_that_the_service_dates_is_no_mistake_of_ours(node: Node) -> None:
     stage = Stage(node)
     await stage.register(SOME)

@@ -374,11 +374,12 @@ async def test_the_first_to_say_that_it_is_dead_is_remembered(node: Node) -> Non
     await put_device(node.pool, 1)
     for _ in range(2):
         await ready(node)
-    last = asyncio.Event()
+    last, both = asyncio.Event(), asyncio.Barrier(2)
     words = iter(["first", "second"])
 
     async def vendor(_: Message) -> Outcome:
         word = next(words)
+        await both.wait()
         if word == "second":
             await last.wait()
         return refused(Fate.DEAD, detail=word)
@@ -386,9 +387,11 @@ async def test_the_first_to_say_that_it_is_dead_is_remembered(node: Node) -> Non
     async def disabled() -> bool:
         return bool((await device(node.pool, ONE))["disabled_at"])
 
-    async with station(node, vendor, at()) as one:
-        await one.claim()
-        await eventually(disabled, within=15.0)
+    async with station(node, vendor, at()) as one, asyncio.timeout(30):
+        while len(one.vendor.sent) < 2:
+            await one.claim()
+            await asyncio.sleep(0)
+        await eventually(disabled)
         last.set()
         await one.written()
     assert "first" in (await device(node.pool, ONE))["evidence"]

@@ -54,7 +54,8 @@ def told(timeline: Mapping[str, Any]) -> Iterator[str]:
 
 def _delivery(delivery: Mapping[str, Any]) -> Iterator[str]:
     reason = f" ({delivery['reason']})" if delivery.get("reason") else ""
-    yield f"{delivery['id']}  {delivery['channel']} to {delivery['user']}: {delivery['state']}{reason}"
+    device = f" on {delivery['device']}" if delivery.get("device") else ""
+    yield f"{delivery['id']}  {delivery['channel']} to {delivery['user']}{device}: {delivery['state']}{reason}"
     decision = delivery.get("decision") or {}
     if decision:
         yield "  decided: " + ", ".join(f"{name}={_short(value)}" for name, value in decision.items())

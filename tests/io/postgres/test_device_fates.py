@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import msgspec
 import pytest
 
 from tests.flow.devices import device, identity, put_device
+from tests.support import eventually
 from ulak.core.device import AddressKind, Device, Fate
 from ulak.core.fate import Told, folded
 from ulak.core.outcome import Kind
@@ -78,6 +80,16 @@ async def test_strikes_never_overflow(store: Pool, phone: Device) -> None:
     assert (await device(store, ONE))["strikes"] == 32767
     await write(store, phone, Fate.ALIVE)
     assert (await device(store, ONE))["strikes"] == 0
+
+
+async def test_two_nodes_that_say_the_same_at_once_are_both_counted(store: Pool, phone: Device) -> None:
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with store.transaction(PINS) as connection:
+        await device_fates.change(connection, folded([(0, Told(phone, "ios", Kind.RETRY, "said", Fate.STRIKE))]))
+        other = asyncio.create_task(write(store, phone, Fate.STRIKE))
+        await eventually(lambda: store.fetchval(waiting), what="the other node to wait")
+    await other
+    assert (await device(store, ONE))["strikes"] == 2
 
 
 async def test_taking_out_of_quarantine_counts_and_forgets_what_was_held_against_them(store: Pool) -> None:

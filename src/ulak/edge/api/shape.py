@@ -56,6 +56,8 @@ def _common(row: Row) -> dict[str, Any]:
         "id": external("dlv", row["id"]),
         "notification": external("ntf", row["notification"]),
         "user": row["user_id"],
+        # The only target that is no address; that of an erased user tells nothing any more.
+        "device": row["target"] if row["channel"] == "push" and row["target"].startswith("dev_") else None,
         **{name: row[name] for name in (*_PLAIN, *_MARKS)},
     }
 

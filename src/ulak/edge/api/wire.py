@@ -61,7 +61,7 @@ class NotificationPage(Struct):
 
 
 class DeliveryAnswer(Struct):
-    """One notification for one user on one channel."""
+    """One notification for one user on one channel, on push for one ``device`` of the user."""
 
     id: str
     notification: str
@@ -78,6 +78,7 @@ class DeliveryAnswer(Struct):
     delivered_at: datetime | None
     seen_at: datetime | None
     read_at: datetime | None
+    device: str | None = None
 
 
 class DeliveryPage(Struct):
@@ -198,6 +199,7 @@ class DeliveryTimeline(Struct):
     delivered_at: datetime | None
     seen_at: datetime | None
     read_at: datetime | None
+    device: str | None = None
 
 
 class Timeline(Struct):
