@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -185,6 +186,10 @@ class Peer:
         for link in self.links:
             link.die()
         await eventually(lambda: all(link.closed for link in self.links), within=15)
+        if sys.version_info >= (3, 13):
+            await self.server.wait_closed()
+        else:  # it waits for nothing before 3.12; handshakes that were given up have to end, too
+            await eventually(lambda: not self.server._active_count, within=15)  # type: ignore[attr-defined]
 
     def _named(self, _: object, name: str | None, __: ssl.SSLContext) -> None:
         self.asked_for.append(name)

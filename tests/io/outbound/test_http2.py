@@ -510,7 +510,7 @@ async def test_a_connection_that_died_before_the_write_took_nothing(stage: Stage
     send = stage.send(client, peer.url("/x"))
     await asyncio.sleep(0)
     assert connection._open
-    connection._abort()
+    connection.abort()
     assert await send == HttpReply(200, {}, b"/x")
     assert len(peer.links) == 2
     assert peer.paths == ["/", "/x"]

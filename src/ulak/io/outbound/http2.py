@@ -146,10 +146,14 @@ class _Origin:
         self._dialling = self._loop.create_task(self._dial())
 
     async def _dial(self) -> None:
+        newborn = Connection(self, self._options)
+        made: Connection | Lost | Refused | None = None
         try:
-            made = await self._dialler.dial(*self._place, lambda: Connection(self, self._options))
+            made = await self._dialler.dial(*self._place, lambda: newborn)
         finally:
             self._dialling = None
+            if made is not newborn:
+                newborn.abort()  # it may have got as far as TLS when time ran out
         if isinstance(made, Connection):
             self._connections.append(made)
             if made.closed.done():  # it ended before it was known here

@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         self.retired = True
         self._why = (reason, "")
         self._close()
-        self._loop.call_later(1.0, self._abort)
+        self._loop.call_later(1.0, self.abort)
 
     # ------------------------------------------------------------------------------------- from the loop
 
@@ -348,7 +348,7 @@ class Connection(asyncio.Protocol):
         self.retired = True
         self._why = (reason, detail)
         self._flush()  # h2 may have made a GOAWAY that says why
-        self._abort()
+        self.abort()
 
     def _close(self) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -358,7 +358,8 @@ class Connection(asyncio.Protocol):
         self._flush()
         self._transport.close()
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """End it without a word."""
         if self._transport is not None:
             self._transport.abort()
 

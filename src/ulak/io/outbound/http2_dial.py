@@ -71,12 +71,7 @@ class Dialler:
         """Connect; the protocol that ``made`` gives is the connection's. Never raises for what the way there does."""
         try:
             async with asyncio.timeout(self._seconds):
-                plain = await self._connect(host, port)
-                try:
-                    return await self._secure(plain, host, made)
-                except BaseException:
-                    plain.close()
-                    raise
+                return await self._secure(await self._connect(host, port), host, made)
         except Forbidden as error:
             return Refused("address", error.reason)
         except (OSError, UnicodeError) as error:

@@ -135,6 +135,9 @@ class _Payload(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 _encode = msgspec.json.Encoder().encode
 
 
+_OF_THE_DEVICE = frozenset({"BadDeviceToken", "DeviceTokenNotForTopic"})
+
+
 def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's settings are unusable."""
     keys.check_types(settings, SETTINGS)
@@ -205,6 +208,14 @@ def granted(reply: HttpReply, account: Account, now: datetime) -> Credential | N
 def stale(reply: HttpReply) -> bool:
     """Whether Apple took the provider token for too old."""
     return reply.status == 403 and notice.json_object(reply.body).get("reason") == "ExpiredProviderToken"
+
+
+def proves(reply: HttpReply) -> bool:
+    """Whether Apple has looked past the provider token, so that a connection may carry more than one request.
+
+    A word on the device's token comes only after the provider's own was accepted.
+    """
+    return reply.status in (200, 410) or notice.json_object(reply.body).get("reason") in _OF_THE_DEVICE
 
 
 def _check_key(settings: Mapping[str, object]) -> None:
