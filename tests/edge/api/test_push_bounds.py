@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.edge.api.harness import KEY, WEAK, api, call
-from tests.edge.api.pushed import World, node, opened
+from tests.edge.api.harness import KEY, WEAK, api, call, never
+from tests.edge.api.pushed import HERE, World, node, opened
 from tests.support import eventually
 from ulak.core.push_receipt import Said
+from ulak.edge.api import app
+from ulak.edge.api.deps import Limits
+from ulak.edge.api.http import STRANGERS_BODY
 from ulak.flow.receipts import Word, pushes
 from ulak.io.postgres import pushes as written
 from ulak.io.postgres.errors import Unavailable
@@ -144,6 +147,23 @@ async def test_when_nothing_can_be_written_everybody_hears_of_it(world: World, m
     assert [each.status for each in answers] == [503, 503]
     monkeypatch.setattr(written, "note", note)
     assert (await world.tell(world.token(delivery))).status == 202
+
+
+async def test_strangers_fill_little_memory_and_hang_on_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = b'{"receipts": [' + b" " * STRANGERS_BODY
+    for headers in (None, {"content-length": "1"}):
+        answer = await call(api(), "POST", HERE, big, token=None, headers=headers)
+        assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+    monkeypatch.setattr(app, "STRANGERS", 1)
+    door = api(limits=Limits(body_deadline=60.0))
+    first = asyncio.create_task(call(door, "POST", HERE, b"{}", token=None, receive=never))
+    await eventually(lambda: door._strangers == 1, within=30)
+    answer = await call(door, "POST", HERE, b"{}", token=None)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert (await call(door, "POST", "/v1/notifications/batch", b"{}")).status == 422
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await call(door, "POST", HERE, b"{}", token=None)).status == 422
 
 
 # ------------------------------------------------------------------------------------------ sums

@@ -255,7 +255,7 @@ async def test_of_several_those_that_are_ours_are_written_and_the_others_named(w
         ({"receipt": "a", "event": "shown", "app_version": "1" * 65}, 422, "$.app_version"),
         ({"receipt": "a", "event": "shown", "app_version": "1\n2"}, 422, "$.app_version"),
         ({"receipt": "a", "event": "shown", "user": "ada"}, 422, "$.user"),
-        ({"receipt": "a" * 2049, "event": "shown"}, 422, "$.receipt"),
+        ({"receipt": "a" * 201, "event": "shown"}, 422, "$.receipt"),
         ({"receipts": []}, 422, "$.receipts"),
         ({"receipts": [{"receipt": "a", "event": "shown"}], "event": "shown"}, 422, "$"),
         ({"receipts": [{"receipt": "a", "event": "shown"}] * 101}, 422, "$.receipts"),

@@ -20,6 +20,7 @@ from ulak.edge.api import problem
 from ulak.edge.api.auth import KeyRing, bearer, not_believed, unauthorised
 from ulak.edge.api.deps import ApiDeps
 from ulak.edge.api.http import (
+    STRANGERS_BODY,
     Disconnected,
     Receive,
     Response,
@@ -38,6 +39,9 @@ from ulak.edge.api.table import ROUTES
 log = logging.getLogger("ulak.api")
 access = logging.getLogger("ulak.access")
 
+STRANGERS = 256
+"""Bodies under way at a time from callers who need not say who they are."""
+
 
 class Api:
     """The HTTP API as an ASGI application (scope type ``http`` only)."""
@@ -45,6 +49,7 @@ class Api:
     def __init__(self, deps: ApiDeps, routes: Sequence[Route] = ROUTES) -> None:
         self._deps = deps
         self._router = Router(routes)
+        self._strangers = 0
         self._ring = KeyRing(deps.keys, deps.clock, deps.monotonic, deps.limits.key_age)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,12 +113,25 @@ class Api:
 
     async def _body(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> Any:
         check_type(headers, route.raw)
-        data = await read_body(receive, headers, self._deps.limits.body_deadline)
+        data = await self._data(route, headers, receive)
         if route.body is None:
             return data
         if not data and route.may_be_empty:
             return route.body()
         return typed(jsonsafe.loads(data)[0], route.body)
+
+    async def _data(self, route: Route, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body; of those who need not say who they are only so much at a time, because it fills our memory."""
+        deadline = self._deps.limits.body_deadline
+        if route.who is not Who.ANYONE:
+            return await read_body(receive, headers, deadline)
+        if self._strangers >= STRANGERS:
+            raise problem.unavailable("too many are at it", 1.0)
+        self._strangers += 1
+        try:
+            return await read_body(receive, headers, deadline, STRANGERS_BODY)
+        finally:
+            self._strangers -= 1
 
     def _options(self, match: Match, headers: Mapping[bytes, bytes]) -> Response:
         allow = (b"allow", match.allowed)

@@ -25,6 +25,9 @@ Header = tuple[bytes, bytes]
 MAX_BODY = 1 << 20
 """Bytes of a request's body."""
 
+STRANGERS_BODY = 65_536
+"""The same where nobody has shown who he is before it is read."""
+
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 
@@ -74,22 +77,22 @@ async def send_response(send: Send, response: Response, *, body: bool = True) ->
     await send({"type": "http.response.body", "body": response.body if body else b""})
 
 
-async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline: float) -> bytes:
-    """Read a body of at most ``MAX_BODY`` bytes within ``deadline`` seconds.
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline: float, most: int = MAX_BODY) -> bytes:
+    """Read a body of at most ``most`` bytes within ``deadline`` seconds.
 
     Raises ``Invalid`` (413, 408) or ``Disconnected``.
     """
     declared = headers.get(b"content-length", b"")
-    if declared.isdigit() and int(declared[:12]) > MAX_BODY:
-        raise _too_large()
+    if declared.isdigit() and int(declared[:12]) > most:
+        raise _too_large(most)
     try:
         async with asyncio.timeout(deadline):
-            return await _read(receive)
+            return await _read(receive, most)
     except TimeoutError:
         raise Invalid(408, "body_too_slow", "body", f"not complete after {deadline:g} s") from None
 
 
-async def _read(receive: Receive) -> bytes:
+async def _read(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -98,15 +101,15 @@ async def _read(receive: Receive) -> bytes:
             raise Disconnected
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BODY:
-            raise _too_large()
+        if size > most:
+            raise _too_large(most)
         if not message.get("more_body", False):
             return b"".join((*parts, part)) if parts else part
         parts.append(part)
 
 
-def _too_large() -> Invalid:
-    return Invalid(413, "body_too_large", "body", f"more than {MAX_BODY} bytes", "split it, or use the batch call")
+def _too_large(most: int) -> Invalid:
+    return Invalid(413, "body_too_large", "body", f"more than {most} bytes", "split it, or use the batch call")
 
 
 def check_type(headers: Mapping[bytes, bytes], raw: str | None = None) -> None:

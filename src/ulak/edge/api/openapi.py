@@ -29,7 +29,7 @@ _WHEN: Mapping[int, str] = {
     403: "the key lacks the scope",
     404: "there is no such thing for this tenant",
     408: "the body came too slowly",
-    413: "the body is larger than 1 MiB",
+    413: "the body is larger than 1 MiB (64 kB where no token is asked for)",
     415: "the body is not of the type that is asked for",
     422: "readable, but not acceptable; `path` says where",
     429: "too often. See Retry-After",

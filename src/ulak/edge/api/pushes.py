@@ -14,7 +14,6 @@ from typing import Annotated
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ulak.core.invalid import Invalid, invalid
-from ulak.core.link import MAX_LINK
 from ulak.core.push_receipt import Said
 from ulak.edge.api import problem, wire
 from ulak.edge.api.http import Response, answer
@@ -25,7 +24,7 @@ from ulak.io.postgres.push_counts import MOST, By, Sums, What
 WEEK = timedelta(days=7)
 _LATER = 10
 _Time = Annotated[datetime, Meta(tz=True)]
-_Token = Annotated[str, Meta(min_length=1, max_length=MAX_LINK)]
+_Token = Annotated[str, Meta(min_length=1, max_length=200)]
 _Version = Annotated[str, Meta(max_length=64)]
 
 
