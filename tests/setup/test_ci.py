@@ -46,7 +46,7 @@ def test_root_gets_what_is_missing_even_if_it_fails_at_first(machine: Path) -> N
     program(machine / "bin/apt-get", script)
     program(machine / "bin/node", "")
     said, commands = run(machine, 0, "tests/core")
-    install = "-qy install --no-install-recommends chromium firefox-esr npm"
+    install = "-qy install --no-install-recommends chromium firefox-esr npm nghttp2-server"
     assert commands == ["-q update", install, "-q update", install]
     assert "missing" not in said
     assert "ran: test tests/core CI=true" in said
@@ -54,7 +54,7 @@ def test_root_gets_what_is_missing_even_if_it_fails_at_first(machine: Path) -> N
 
 def test_where_nothing_is_missing_nothing_is_installed(machine: Path) -> None:
     program(machine / "bin/apt-get", 'echo "$*" >>"$LOG"')
-    for name in ("chromium", "firefox-esr", "node", "npm"):
+    for name in ("chromium", "firefox-esr", "node", "npm", "nghttpd"):
         program(machine / "bin" / name, "")
     said, commands = run(machine, 0)
     assert (commands, said.strip()) == ([], "ran: test CI=true")
@@ -65,5 +65,5 @@ def test_where_it_can_not_install_it_says_so_and_runs_the_tests(machine: Path, u
     if apt is not None:
         program(machine / "bin/apt-get", apt)
     said, _ = run(machine, user)
-    assert "missing: chromium firefox-esr nodejs npm; the tests that need them will fail" in said
+    assert "missing: chromium firefox-esr nodejs npm nghttp2-server; the tests that need them will fail" in said
     assert "ran: test CI=true" in said
