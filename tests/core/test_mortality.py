@@ -67,6 +67,13 @@ def test_one_that_goes_on_dying_keeps_the_doubt_up() -> None:
         assert one.doubted(n * SLICE)
 
 
+def test_who_died_over_and_over_is_forgotten_with_the_window() -> None:
+    one = Mortality()
+    for _ in range(3):
+        one.told(names(0, 5), 0, 0.0)
+    assert not one.told(names(5, 10), 0, WINDOW + SLICE)
+
+
 def test_more_deaths_than_ids_are_held_are_still_counted() -> None:
     one = Mortality(Limits(told_apart=5))
     assert one.told(names(0, 10), 10, 0.0)
