@@ -483,6 +483,7 @@ async def test_what_tokens_can_not_carry_is_told(served: Api, path: str, body: A
 # --------------------------------------------------------------------------------------- two tenants
 
 FOREIGN = [r for r in ROUTES if "{" in r.path and r.who is Who.KEY]
+APNS = {"kind": "apns", "token": "ab" * 32}
 OWN_NAMES = {  # ids that callers choose: writing one makes it in the caller's own tenant
     ("PUT", "/v1/users/{user}"),
     ("POST", "/v1/users/{user}/tokens"),
@@ -493,6 +494,8 @@ OWN_NAMES = {  # ids that callers choose: writing one makes it in the caller's o
     ("GET", "/v1/users/{user}/presence"),
     ("GET", "/v1/users/{user}/consents"),
     ("DELETE", "/v1/users/{user}/connections"),
+    ("GET", "/v1/users/{user}/devices"),
+    ("PUT", "/v1/users/{user}/devices/{device}"),
 }
 
 
@@ -500,6 +503,7 @@ async def test_what_belongs_to_another_tenant_is_not_there(served: Api, database
     """Every route with an id, called with an id that another tenant has; nothing of his changes."""
     await call(served, "PUT", "/v1/users/octocat", {"email": "o@example.com"})
     await call(served, "PUT", "/v1/topics/t/subscribers/octocat")
+    await call(served, "PUT", "/v1/users/octocat/devices/phone", APNS)
     await call(served, "POST", "/v1/suppressions", {"channel": "email", "address": "a@b.co"})
     notification = await send(served)
     delivery = await deliver(database, notification, "pending", 1)
@@ -508,19 +512,29 @@ async def test_what_belongs_to_another_tenant_is_not_there(served: Api, database
         "{delivery}": external("dlv", delivery),
         "{connection}": connection_id(1, bytes(8)),
         "{user}": "octocat",
+        "{device}": "phone",
         "{topic}": "t",
         "{channel}": "email",
         "{address}": "a@b.co",
     }
     dump = "SELECT string_agg(t::text, ',' ORDER BY t::text) FROM {} t WHERE tenant = 0"
-    tables = ["users", "preferences", "subscriptions", "suppressions", "notifications", "deliveries", "plan_work"]
+    tables = [
+        "users",
+        "preferences",
+        "subscriptions",
+        "suppressions",
+        "notifications",
+        "deliveries",
+        "plan_work",
+        "devices",
+    ]
     before = [await database.fetchval(dump.format(table)) for table in tables]
     for route in FOREIGN:
         path = route.path
         for name, value in values.items():
             path = path.replace(name, value)
         body: Any = {} if route.takes_body else None
-        for end, needed in (("preferences", {"preferences": []}), ("publish", {"data": {}})):
+        for end, needed in (("preferences", {"preferences": []}), ("publish", {"data": {}}), ("/phone", APNS)):
             body = needed if path.endswith(end) and route.takes_body else body
         answer = await call(served, route.method, path, body, token=WEAK)
         if (route.method, route.path) in OWN_NAMES:
@@ -528,8 +542,8 @@ async def test_what_belongs_to_another_tenant_is_not_there(served: Api, database
             assert "o@example.com" not in answer.body.decode()
         else:
             assert (answer.status, answer.json["code"]) == (404, "not_found"), (route.method, route.path)
-        await database.execute("DELETE FROM users WHERE tenant = 1")
-        await database.execute("DELETE FROM subscriptions WHERE tenant = 1")
+        for table in ("users", "subscriptions", "devices"):
+            await database.execute(f"DELETE FROM {table} WHERE tenant = 1")
     assert [await database.fetchval(dump.format(table)) for table in tables] == before
     for path in ("/v1/users", "/v1/notifications", "/v1/deliveries", "/v1/suppressions", "/v1/dead"):
         assert (await call(served, "GET", path, token=WEAK)).json["items"] == []
