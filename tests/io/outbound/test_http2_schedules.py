@@ -105,7 +105,7 @@ class Fate:
             if (getattr(event, "stream_id", 0) or 0) <= last:
                 hear(event)  # type: ignore[arg-type]
 
-        link._hear = deaf  # type: ignore[method-assign,assignment]
+        link._hear = deaf  # type: ignore[method-assign]
 
     def _die(self, arrival: Arrival) -> None:
         self._take(arrival)
