@@ -249,10 +249,10 @@ async def test_a_name_that_is_made_again_has_a_new_token(push: PushServices, cli
 
 
 async def test_what_comes_under_the_same_collapse_id_replaces_what_is_shown(client: Client, phone: FakeDevice) -> None:
-    for title, collapse in (("one", "a"), ("two", "a"), ("three", "b"), ("four", None), ("five", None)):
+    for title, collapse in (("one", "a"), ("two", "b"), ("three", "a"), ("four", None), ("five", None)):
         fields = apns_headers(phone.address, TOKEN, apns_id=str(uuid4()), apns_collapse_id=collapse)
         assert (await client.call(fields, alert(title))).status == 200
-    assert [shown.title for shown in phone.shown.values()] == ["two", "three", "four", "five"]
+    assert [shown.title for shown in phone.shown.values()] == ["two", "three", "four", "five"]  # the newest last
     assert (phone.received, phone.duplicates) == (5, 0)
 
 

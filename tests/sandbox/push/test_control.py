@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -150,3 +153,12 @@ async def test_a_web_page_cant_steer_the_services(http: aiohttp.ClientSession) -
         assert response.status == 415
     async with http.get("/push/devices", headers={"Host": "evil.example"}) as response:
         assert response.status == 403
+
+
+async def test_a_sandbox_that_cant_start_leaves_nothing_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        sandbox = Sandbox(Options(http_port=taken.getsockname()[1]))
+        with pytest.raises(OSError, match="in use"):
+            await sandbox.start()
+    assert not await asyncio.to_thread(Path(sandbox.push.places["ca"]).exists)
+    assert not any(port.is_listening for port in sandbox.push.ports.values())

@@ -155,6 +155,7 @@ async def test_half_of_an_answer_can_come(push: PushServices, client: Client) ->
     push.faults.arm([PushFault(Moment.ANSWER, Do.RESET, code="CANCEL", times=1)])
     answer = await client.call(apns_headers("0" * 64, TOKEN), alert())
     assert (answer.status, answer.body, answer.reset) == (400, b'{"reason":"Ba', ErrorCodes.CANCEL)
+    assert client.most == [1]  # which proved nothing
 
 
 @pytest.mark.parametrize(("at", "kept"), [(Moment.REQUEST, 1), (Moment.TAKEN, 2)])

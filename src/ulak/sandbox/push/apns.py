@@ -243,6 +243,7 @@ def _payload(call: Call) -> str | None:
         payload = msgspec.json.decode(call.body)
     except (msgspec.DecodeError, RecursionError):
         return "PayloadEmpty"  # Apple names no reason for what is not JSON
+    # Apple takes {} for passes of its Wallet; here it can only be a mistake.
     return None if isinstance(payload, dict) and payload else "PayloadEmpty"
 
 
