@@ -173,5 +173,5 @@ def test_no_poison_gets_in(case: Any, served_door: Door) -> None:
                 text = json.dumps(body, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
                 _, answer = served_door.send(case, text)
                 assert answer.status in (400, 404, 422), (body, answer)
-    deep = json.dumps({**case.body, "x": 1})[:-2].encode() + b"[" * 100_000
+    deep = json.dumps({**case.body, "x": 1})[:-2].encode() + b"[" * 60_000
     assert served_door.send(case, deep)[1].status in (400, 404, 422)

@@ -52,7 +52,7 @@ def judge(evidence: Evidence, people: Sequence[Person], kinds: Mapping[str, Kind
     faults += shown(arrived, rows)
     for log in evidence.sockets:
         faults += revisions(log)
-    duplicates = sum(len(several) - 1 for several in (*copies.values(), *arrived.values()))
+    duplicates = sum(len(mails) - 1 for mails in copies.values()) + sum(len(some) - 1 for some in arrived.values())
     unknown = sum(unknowns(row.delivery) > 0 for row in rows)
     if duplicates > unknown:
         faults.append(
