@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from tests.sandbox.push.rig import START
 from ulak.sandbox.push.services import PushServices
 from ulak.sandbox.record import Record
 
@@ -15,7 +16,7 @@ class Clock:
     """A clock that a test moves."""
 
     def __init__(self) -> None:
-        self.now = datetime.now(UTC)
+        self.now = START
 
     def __call__(self) -> datetime:
         return self.now

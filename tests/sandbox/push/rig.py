@@ -6,10 +6,10 @@ import asyncio
 import json
 import os
 import ssl
-import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
@@ -27,6 +27,8 @@ from h2.settings import SettingCodes, Settings
 from ulak.sandbox.push_keys import KEY_ID, TEAM, apns_key, service_account, vapid_key
 
 PATIENCE = 20.0
+START = datetime.now(UTC)
+"""What time it is for the services until a test moves their clock: tokens may be made when modules are read."""
 _GOAWAY = 7
 
 
@@ -199,7 +201,7 @@ def provider_token(issued: float | None = None, key: Any = None, **more: Any) ->
     """A provider token as Apple wants it (header kid; claims iss, iat), made by PyJWT. Never twice the same text."""
     claims = {
         "iss": more.pop("iss", TEAM),
-        "iat": int(time.time() if issued is None else issued),
+        "iat": int(START.timestamp() if issued is None else issued),
         **more.pop("claims", {}),
     }
     return jwt.encode(claims, key or apns_key(), "ES256", {"kid": more.pop("kid", KEY_ID)})
@@ -246,7 +248,7 @@ AUDIENCE = "https://oauth2.googleapis.com/token"
 def assertion(key: str = "", now: float | None = None, kid: str | None = None, **claims: object) -> str:
     """What Google's page on OAuth 2.0 for server to server applications wants, but for ``claims``."""
     account = json.loads(service_account())
-    issued = int(time.time() if now is None else now)
+    issued = int(START.timestamp() if now is None else now)
     given = {"iss": account["client_email"], "scope": SCOPE, "aud": AUDIENCE, "iat": issued, "exp": issued + 3600}
     headers = {"kid": kid or account["private_key_id"]}
     return jwt.encode({**given, **claims}, key or account["private_key"], "RS256", headers)

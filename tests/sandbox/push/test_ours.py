@@ -90,6 +90,12 @@ Send = Callable[[Message], Any]
 
 
 @pytest.fixture
+def clock() -> Callable[[], datetime]:
+    """What our clients go by."""
+    return lambda: datetime.now(UTC)
+
+
+@pytest.fixture
 async def send(push: PushServices) -> AsyncIterator[Send]:
     """Sends as a node does."""
     senders: list[PushSender] = []

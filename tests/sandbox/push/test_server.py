@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 from h2.errors import ErrorCodes
 
-from tests.sandbox.push.rig import PATIENCE, Client, alert, apns_headers, new_key, provider_token
+from tests.sandbox.push.rig import PATIENCE, START, Client, alert, apns_headers, new_key, provider_token
 from tests.support import eventually
 from ulak.core.device import AddressKind
 from ulak.sandbox.push.devices import FakeDevice, Wanted
@@ -264,7 +264,7 @@ async def test_a_storm_of_429_says_when_to_come_back(push: PushServices, client:
 )
 async def test_the_log_says_what_the_sender_hears(fault: PushFault | None, label: str, tmp_path: Path) -> None:
     record = Record(tmp_path / "log")
-    async with PushServices(record) as push:
+    async with PushServices(record, lambda: START) as push:
         phone = push.devices.make(Wanted(AddressKind.APNS, "phone"), push.now)
         async with await Client.open(push.places["apns"], push.places["ca"]) as client:
             push.faults.arm([fault] if fault is not None else [])
