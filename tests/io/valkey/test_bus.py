@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -268,6 +270,30 @@ async def test_places_that_come_and_go_while_valkey_is_away_are_right_afterwards
         await eventually(lambda: _all_there(valkey, 25))
         one.bus.news([News(0, "u24", 1)])
         await eventually(lambda: two.hub.news == [News(0, "u24", 1)])
+
+
+async def test_a_stop_lets_a_machine_that_stood_still_clean_up_and_ends_who_forgets_a_cancel() -> None:
+    cleaned: list[bool] = []
+
+    async def cleans() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            time.sleep(0.3)  # noqa: ASYNC251 - the whole loop stands still
+            for _ in range(5):
+                await asyncio.sleep(0)
+            cleaned.append(True)
+
+    async def forgets() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(cleans()), asyncio.create_task(forgets())]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await _end(tasks)
+    assert cleaned
 
 
 def test_the_queue_is_bounded_in_number_and_weight(monkeypatch: pytest.MonkeyPatch) -> None:

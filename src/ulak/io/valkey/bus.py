@@ -36,7 +36,7 @@ from ulak.io.valkey.wire import Answer, Ask, Beat, Message, Said, Tell
 log = logging.getLogger(__name__)
 
 _TOLD = ("published", "heard", "ignored")
-_AGAIN = 0.1
+_AGAIN, _TURNS = 0.1, 10
 
 
 class ValkeyBus:
@@ -310,9 +310,15 @@ class ValkeyBus:
 
 
 async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: ``wait_for`` inside the client loses a cancel now and then (Python 3.11)."""
+    """Cancel tasks until they have ended: ``wait_for`` inside the client loses a cancel now and then (Python 3.11).
+
+    Not again before the loop had some turns: where the machine stood still, that would cut off how the client cleans
+    up, and leave its connection open.
+    """
     left = set(tasks)
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=_AGAIN)
+        for _ in range(_TURNS):
+            if left:
+                _, left = await asyncio.wait(left, timeout=_AGAIN)
