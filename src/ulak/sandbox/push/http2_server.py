@@ -22,8 +22,8 @@ from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame, SettingsFrame
 
+from ulak.sandbox.push import frames
 from ulak.sandbox.push.faults import Do, PushFault, PushFaults
 from ulak.sandbox.push.service import Call, Line, Ruling, Service
 from ulak.sandbox.pushed import Pushed
@@ -161,8 +161,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _announce(self) -> None:
         """Tell how many streams may be open at once."""
-        settings = {SettingCodes.MAX_CONCURRENT_STREAMS: self._most, SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEADERS}
-        self._write(SettingsFrame(0, settings={int(code): value for code, value in settings.items()}).serialize())
+        values = {SettingCodes.MAX_CONCURRENT_STREAMS: self._most, SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEADERS}
+        self._write(frames.settings(values))
 
     # ------------------------------------------------------------------------------------- frames
 
@@ -298,8 +298,7 @@ class Http2Connection(asyncio.Protocol):
         self._office.tally.goaways += 1
         self._streams = {number: stream for number, stream in self._streams.items() if number <= last}
         said = json.dumps({"reason": fault.reason}).encode() if fault.reason else b""
-        frame = GoAwayFrame(0, last_stream_id=last, error_code=fault.error(ErrorCodes.NO_ERROR), additional_data=said)
-        self._write(self._h2.data_to_send() + frame.serialize())
+        self._write(self._h2.data_to_send() + frames.goaway(last, fault.error(ErrorCodes.NO_ERROR), said))
 
     # ------------------------------------------------------------------------------------- answers
 
