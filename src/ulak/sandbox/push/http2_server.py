@@ -161,8 +161,8 @@ class Http2Connection(asyncio.Protocol):
 
     def _announce(self) -> None:
         """Tell how many streams may be open at once."""
-        values = {SettingCodes.MAX_CONCURRENT_STREAMS: self._most, SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEADERS}
-        self._write(frames.settings(values))
+        most: dict[int, int] = {SettingCodes.MAX_CONCURRENT_STREAMS: self._most}
+        self._write(frames.settings({**most, SettingCodes.MAX_HEADER_LIST_SIZE: MOST_HEADERS}))
 
     # ------------------------------------------------------------------------------------- frames
 
