@@ -192,3 +192,10 @@ def test_any_text_is_judged(text: str) -> None:
     for url in (text, f"https://{text}", f"https://fcm.googleapis.com/{text}"):
         assert check_endpoint(url, [text]) is None or isinstance(check_endpoint(url, [text]), str)
         is_host(text)
+
+
+def test_without_the_browsers_services_only_named_hosts_are_left() -> None:
+    real = "https://updates.push.services.mozilla.com/wpush/v2/x"
+    assert check_endpoint(real) is None
+    assert check_endpoint(real, ["127.0.0.1:8123"], ()) is not None
+    assert check_endpoint("https://127.0.0.1:8123/wpush/v2/x", ["127.0.0.1:8123"], ()) is None

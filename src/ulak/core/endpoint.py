@@ -36,10 +36,10 @@ _HOST = re.compile(rf"(?:\*\.(?={_LABEL}\.))?{_NAME}(?::{_PORT})?|\[[0-9a-f:.]+\
 _HTTPS = "https://"
 
 
-def check_endpoint(url: str, hosts: Iterable[str] = ()) -> str | None:
+def check_endpoint(url: str, hosts: Iterable[str] = (), services: Iterable[str] = SERVICES) -> str | None:
     """Say what is wrong with an endpoint, in words that follow its name; None when it may be called.
 
-    ``hosts`` are allowed besides ``SERVICES``: a name, a name under ``*.``, or an IP literal, each with a port
+    ``hosts`` are allowed besides ``services``: a name, a name under ``*.``, or an IP literal, each with a port
     when it is not 443.
     """
     if len(url) > MAX_LENGTH:
@@ -50,7 +50,7 @@ def check_endpoint(url: str, hosts: Iterable[str] = ()) -> str | None:
     if match is None or _DOTS.search(match[3]):
         return "is not in the form that a browser gives a push service's URL"
     host, port = match[1], match[2] or ""
-    allowed = [*(named for named in hosts if is_host(named)), *SERVICES]
+    allowed = [*(named for named in hosts if is_host(named)), *services]
     if not any(_allows(named, host, port) for named in allowed):
         return "is not at a push service that is allowed here"
     return None

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 
 from ulak.core import values
 from ulak.core.device import PROVIDER_OF, AddressKind, Environment
-from ulak.core.endpoint import check_endpoint
+from ulak.core.endpoint import SERVICES, check_endpoint
 from ulak.core.invalid import invalid
 from ulak.core.model import Account
 from ulak.core.values import Unfit
@@ -90,12 +90,16 @@ class DeviceBody(Struct, forbid_unknown_fields=True):
 
 
 class ApplicationServer(msgspec.Struct, frozen=True, gc=False):
-    """An account whose public key subscriptions may be made with, and the hosts it may call besides the usual ones."""
+    """An account whose public key subscriptions may be made with, and the hosts it may call besides the usual ones.
+
+    With ``only_hosts`` it calls no others.
+    """
 
     account: str
     key: str
     hosts: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()
+    only_hosts: bool = False
 
     def serves(self, app: str) -> bool:
         """Whether it may push to this app."""
@@ -188,7 +192,8 @@ def application_servers(accounts: Iterable[Account]) -> list[ApplicationServer]:
             key = public_key(str(account.settings.get("public_key", "")))
         except Unfit:
             continue  # the account is not in use, for the same reason
-        found.append(ApplicationServer(account.name, key, *(_texts(account, name) for name in ("hosts", "apps"))))
+        hosts, apps = (_texts(account, name) for name in ("hosts", "apps"))
+        found.append(ApplicationServer(account.name, key, hosts, apps, account.settings.get("only_hosts") is True))
     return found
 
 
@@ -291,7 +296,7 @@ def _subscription(body: DeviceBody, servers: Sequence[ApplicationServer], now: d
     if given is None:
         raise invalid("missing_field", "$.subscription", "a device of the kind webpush has a subscription")
     server = _server(body.application_server_key, servers)
-    wrong = check_endpoint(given.endpoint, server.hosts)
+    wrong = check_endpoint(given.endpoint, server.hosts, () if server.only_hosts else SERVICES)
     if wrong is not None:
         hint = "hosts of the account allows other push services"
         raise invalid("invalid_endpoint", "$.subscription.endpoint", f"it {wrong}", hint)

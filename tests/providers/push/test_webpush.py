@@ -262,6 +262,11 @@ def test_what_can_never_be_sent_is_not_sent(message: Message, reason: str) -> No
     assert message.device is None or message.device.address not in str(refused.value)
 
 
+def test_an_account_may_have_its_own_hosts_alone() -> None:
+    with pytest.raises(ContentError, match="not at a push service"):
+        webpush.build([MESSAGE], account(hosts=["*.ntfy.example.org"], only_hosts=True), NOW)
+
+
 def test_an_account_may_name_more_hosts() -> None:
     device = msgspec.structs.replace(DEVICE, address="https://a.ntfy.example.org/up?x=1")
     assert webpush.build([changed(device=device)], account(hosts=["*.ntfy.example.org"]), NOW).url == device.address

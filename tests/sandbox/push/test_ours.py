@@ -12,8 +12,10 @@ from uuid import uuid4
 import msgspec
 import pytest
 
+from ulak.core.content.email import ContentError
 from ulak.core.content.push import PushContent
 from ulak.core.device import AddressKind, Device, Environment, Fate
+from ulak.core.invalid import Invalid
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Outcome
 from ulak.core.registration import DeviceBody, Place, application_servers, read
@@ -24,6 +26,7 @@ from ulak.io.outbound.http2 import Http2Client, Options
 from ulak.io.outbound.push import PushSender
 from ulak.node import sandboxed
 from ulak.providers.contract import Message
+from ulak.providers.push import webpush
 from ulak.providers.registry import PROVIDERS, check
 from ulak.sandbox.push.devices import Change, FakeDevice, State, Wanted
 from ulak.sandbox.push.services import PushServices
@@ -73,6 +76,23 @@ def device(fake: FakeDevice) -> Device:
         p256dh=keys.get("p256dh", ""),
         auth=keys.get("auth", ""),
     )
+
+
+async def test_a_real_browsers_subscription_is_refused_before_anything_leaves() -> None:
+    async with PushServices(Record(None, 10**6)) as push:
+        fake = push.devices.make(Wanted(kind=AddressKind.WEBPUSH), push.now)
+        given = message(fake)
+        assert given.device is not None
+        real = msgspec.structs.replace(given.device, address="https://updates.push.services.mozilla.com/wpush/v2/x")
+        with pytest.raises(ContentError, match="push service"):
+            webpush.build([msgspec.structs.replace(given, device=real)], account(push, "webpush"), datetime.now(UTC))
+        servers = application_servers([account(push, "webpush")])
+        body = msgspec.convert(fake.registration(), DeviceBody)
+        assert body.subscription is not None
+        read(body, Place("ada", "browser"), servers, datetime.now(UTC))
+        body.subscription.endpoint = real.address
+        with pytest.raises(Invalid):
+            read(body, Place("ada", "browser"), servers, datetime.now(UTC))
 
 
 def message(fake: FakeDevice, **more: Any) -> Message:

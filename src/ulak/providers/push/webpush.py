@@ -29,7 +29,7 @@ from ulak.core.content.declarative import Around, declarative
 from ulak.core.content.email import ContentError
 from ulak.core.content.push import PushContent
 from ulak.core.device import AddressKind, Device, Fate
-from ulak.core.endpoint import check_endpoint, is_host, origin
+from ulak.core.endpoint import SERVICES, check_endpoint, is_host, origin
 from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
 from ulak.core.sign import jwt, webpush
@@ -66,6 +66,7 @@ SETTINGS: keys.Types = {
     "private_key_env": str,
     "public_key": str,
     "hosts": list,
+    "only_hosts": bool,
     "apps": list,
     "payload_bytes": int,
     "ca_file": str,
@@ -183,7 +184,8 @@ def build(messages: Sequence[Message], account: Account, now: datetime) -> HttpR
     """Seal one message for its device; raises ``ContentError`` when it can never be sent."""
     (message,) = messages
     content, device = notice.addressed(message, KINDS)
-    refused = check_endpoint(device.address, _texts(account.settings, "hosts"))
+    services = () if account.settings.get("only_hosts") is True else SERVICES
+    refused = check_endpoint(device.address, _texts(account.settings, "hosts"), services)
     if refused is not None:
         raise ContentError("endpoint_refused", f"the endpoint {refused}; an account's hosts may name more")
     plaintext = _plaintext(message, account)
