@@ -14,7 +14,7 @@ from tests.flow.harness import body, open_node, plan_all, prepare, send
 from tests.flow.station import Options, make_due, station
 from ulak.core.breaker import Limits as BreakerLimits
 from ulak.core.breaker import State
-from ulak.core.device import STRIKES, AddressKind, Device, Fate
+from ulak.core.device import MAX_DEVICES, STRIKES, AddressKind, Device, Fate
 from ulak.core.model import Account
 from ulak.core.mortality import Limits
 from ulak.core.outcome import Outcome, accepted
@@ -236,11 +236,23 @@ async def test_an_app_whose_topic_is_wrong_is_doubted_among_others_that_are_well
     assert not stage.deaths.doubted("ios", "com.app")
 
 
+async def test_one_user_whose_devices_were_made_up_brings_no_account_into_doubt(node: Node) -> None:
+    stage = Stage(node)
+    for n in range(MAX_DEVICES):
+        await put_device(node.pool, n, "mallory")
+    await send(node, body("push", "mallory"))
+    await plan_all(node)
+    await stage.work(always(Fate.DOUBTED))
+    assert stage.deaths.states() == {"ios": 0.0}
+    assert await stage.disabled() == MAX_DEVICES
+    assert set((await told(node.pool)).values()) == {"bounced:address_refused"}
+
+
 async def test_what_devices_call_their_apps_does_not_fill_the_memory(node: Node) -> None:
     stage = Stage(node)
     for n in range(1_000):
         phone = Device(f"dev_{n}", AddressKind.APNS, f"app{n}", "ios", "aa", datetime(2026, 1, 1, tzinfo=UTC))
-        message = Message("dlv_1", "att_1", phone.id, NoContent(), phone.registered_at, device=phone)
+        message = Message("dlv_1", "att_1", phone.id, NoContent(), phone.registered_at, user=f"u{n}", device=phone)
         stage.deaths.judged(IOS, [message], [refused(Fate.DOUBTED)])
     assert len(stage.deaths._watched) < 200
     assert stage.deaths.doubted("ios", "app999")

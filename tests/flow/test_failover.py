@@ -379,6 +379,17 @@ async def test_what_says_nothing_of_the_account_opens_no_breaker(node: Node) -> 
     assert not stage.breakers.usable(A), "a storm of policy refusals"
 
 
+@pytest.mark.parametrize("kind", [Kind.NEXT_PROVIDER, Kind.RETRY, Kind.UNKNOWN])
+def test_a_push_service_that_fails_does_not_stop_the_pushes_to_browsers_of_others(kind: Kind) -> None:
+    web, ios = (Account(name, name, Channel.PUSH) for name in ("webpush", "apns"))
+    breakers = Breakers(Clock(), lambda *_: [])
+    breakers.match([web, ios])
+    for account in (web, ios):
+        breakers.told(account, [outcome(kind, "failed")] * 100, 0.0)
+    assert breakers.states()["push/webpush"] == (State.CLOSED, 0.0)
+    assert breakers.states()["push/apns"][0] is State.OPEN, "Apple is one service"
+
+
 async def test_an_account_that_is_declared_anew_begins_afresh(node: Node) -> None:
     stage = Stage(node, {})
     stage.breakers.told(A, [REFUSED] * 3, stage.clock())

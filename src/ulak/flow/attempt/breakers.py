@@ -3,6 +3,10 @@
 One breaker for each account that this node works for (``core/breaker``). It is the gate before every call
 (``Permits``), and it knows which other account may go on with a delivery (``Lineup``). What an account's calls
 meant is told to it in one place. Nothing here is shared between nodes: each finds out in a few calls of its own.
+
+Accounts for browsers have none that opens. They speak to whichever service a browser names, so that one service that
+is down would stop the pushes of all others, and anybody could bring that about: a subscription is a URL that a user
+hands in, and below the hosts that are allowed there are names that do not exist and paths that refuse every key.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 
 from ulak.core.breaker import Breaker, Limits, State
-from ulak.core.device import Device, fits, stands_in
+from ulak.core.device import PROVIDER_OF, AddressKind, Device, fits, stands_in
 from ulak.core.model import Account, Channel
 from ulak.core.outcome import Kind, Outcome
 from ulak.flow.attempt.model import Clock
@@ -92,7 +96,7 @@ class Breakers:
     def told(self, account: Account, outcomes: Sequence[Outcome], began: float) -> None:
         """What one call that began at ``began`` meant, message by message."""
         watched = self._watched.get(account.bulkhead)
-        if watched is None:
+        if watched is None or account.provider == PROVIDER_OF[AddressKind.WEBPUSH]:
             return
         now, breaker, before = self._clock(), watched.breaker, watched.breaker.state
         failed = sum(each.kind in FAILURES for each in outcomes)

@@ -5,6 +5,9 @@ them, a topic for one. While an account, or an app by it, is doubted nothing tha
 quarantine; refusals that may be the fault of topic, key or project become ``next_provider``, so that their deliveries
 wait and the account's breaker opens; what was put into quarantine before, on whichever node, is taken out again.
 Nothing is shared between nodes: each finds out by its own calls, and takes out what all did.
+
+Whoever registers devices that do not exist makes them die at will. So that he alone can't bring an account into doubt,
+and with it everybody's pushes to a halt, a user's devices count for at most ``VOICES``.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from ulak.core.device import Fate
 from ulak.core.fate import DISABLES, Told
@@ -25,6 +29,9 @@ log = logging.getLogger(__name__)
 
 TOKENS_DYING = "tokens_dying"
 """The reason of what is refused while its account is doubted."""
+
+VOICES = 3
+"""For how many devices those of one user count."""
 
 _AGAIN = 30.0
 """Seconds after which doubted devices are looked for again: other nodes may not doubt them yet."""
@@ -68,7 +75,7 @@ class Deaths:
             died, alive = _dies(each), _lives(each)
             if died or alive:
                 for place in ((account.name, None), (account.name, _app(message))):
-                    self._count(place, [message.target] if died else [], alive)
+                    self._count(place, [_voice(message)] if died else [], alive)
         return [
             _waits(each) if each.device is Fate.DOUBTED and self.doubted(account.name, _app(message)) else each
             for message, each in zip(messages, outcomes, strict=True)
@@ -123,6 +130,11 @@ class Deaths:
 
 def _app(message: Message) -> str:
     return message.device.app if message.device else ""
+
+
+def _voice(message: Message) -> str:
+    """As whom a device's death is counted: the user, with one of his few numbers."""
+    return f"{message.tenant} {crc32(message.target.encode()) % VOICES} {message.user}"
 
 
 def _named(place: Place) -> str:
