@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from ulak.core.model import Account
 from ulak.providers.contract import (
@@ -35,6 +35,8 @@ FRESH = 5.0
 """Seconds in which a credential that was just granted is not replaced, though the vendor refuses it."""
 DEADLINE = 10.0
 """Seconds that a request for a credential may take, whoever waits for it."""
+BACK = 60.0
+"""Seconds by which a clock may be put back without a word; time servers do so."""
 SCOPES = 1_024
 
 Send = Callable[[HttpRequest, float], Awaitable[HttpReply | Lost | Refused]]
@@ -51,10 +53,11 @@ class Clocks:
 class _Scope:
     """What is known of one scope's credential."""
 
-    __slots__ = ("credential", "failed_at", "failure", "granted_at", "renewing")
+    __slots__ = ("credential", "failed_at", "failure", "granted_at", "kept_at", "renewing")
 
     def __init__(self) -> None:
         self.credential: Credential | None = None
+        self.kept_at = datetime.min.replace(tzinfo=UTC)
         self.granted_at = float("-inf")
         self.failure: Ungranted | None = None
         self.failed_at = float("-inf")
@@ -75,7 +78,10 @@ class Credentials:
     async def get(self, scope: str, deadline: float) -> Credential | Ungranted:
         """The credential of a scope, waiting at most ``deadline`` seconds for one."""
         entry = self._entry(scope)
-        held, now = entry.credential, self._clocks.now()
+        now = self._clocks.now()
+        if now + timedelta(seconds=BACK) < entry.kept_at:
+            entry.credential = None
+        held = entry.credential
         if held is not None and (now < held.renew_at or (now < held.ends_at and self._fresh(entry))):
             return held
         self._renew(scope, entry, now)
@@ -143,7 +149,7 @@ class Credentials:
         held = entry.credential
         if held is None or (held.renew_at, held.ends_at) != (credential.renew_at, credential.ends_at):
             entry.credential = credential
-        entry.granted_at = self._clocks.monotonic()
+        entry.granted_at, entry.kept_at = self._clocks.monotonic(), self._clocks.now()
         entry.failure = None
 
     async def _ask(self, entry: _Scope, request: HttpRequest) -> None:
