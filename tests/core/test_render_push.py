@@ -128,3 +128,14 @@ def test_what_the_engine_refuses_is_a_render_error() -> None:
         renderer(push="+++\ntitle = 'x'\n+++\n{% for i in range(100000000) %}x{% endfor %}").push(
             "order", None, context()
         )
+
+
+@pytest.mark.parametrize("before", [*range(280, 301, 3), 97, 3_998])
+def test_no_text_ends_inside_of_a_character(before: int) -> None:
+    family = "👨‍👩‍👧‍👦"
+    files = "+++\ntitle = '{{ data.id }}'\nactions = [{ name = 'a', title = '{{ data.id }}' }]\n+++\n{{ data.id }}"
+    made = renderer(push=files).push("order", None, context(id="x" * before + family * 5))
+    texts = {300: made.title, 100: made.actions[0].title, 4_000: made.body}
+    for most, text in texts.items():
+        whole = min(5, max(0, most - before) // len(family))
+        assert text == "x" * min(before, most) + family * whole

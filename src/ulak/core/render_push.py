@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ulak.core.content import fill
 from ulak.core.content.push import Action, PushContent
+from ulak.core.content.shrink import first
 from ulak.core.engine import Draft
 from ulak.core.template_files import Template
 
@@ -33,9 +34,9 @@ def push(file: Template, draft: Draft) -> PushContent:
 
     sound, color = word("sound"), word("color")
     return PushContent(
-        title=fill.line(front["title"], values, MAX_TITLE),
-        body=fill.plain(body, values).strip()[:MAX_BODY],
-        subtitle=word("subtitle", MAX_TITLE),
+        title=first(fill.line(front["title"], values), MAX_TITLE),
+        body=first(fill.plain(body, values).strip(), MAX_BODY),
+        subtitle=first(word("subtitle", 2 * MAX_TITLE) or "", MAX_TITLE) or None,
         url=url("url"),
         icon=url("icon"),
         image=url("image"),
@@ -58,7 +59,7 @@ def _actions(front: Mapping[str, str], values: Sequence[str]) -> list[Action]:
     found = []
     for match in filter(None, map(_ACTION.fullmatch, front)):
         start = f"actions[{match[1]}]."
-        title = fill.line(front[f"{start}title"], values, 100)
+        title = first(fill.line(front[f"{start}title"], values), 100)
         links = [fill.url(front[key], values) if key in front else None for key in (f"{start}url", f"{start}icon")]
         if title:
             found.append(Action(front[f"{start}name"], title, *links))

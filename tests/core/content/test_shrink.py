@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import pytest
 import regex
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +79,12 @@ def test_what_fits_is_left_alone_and_what_never_fits_is_said() -> None:
     assert shrink(["short"], lambda now: True) == ("short",)
     assert shrink(["long enough"], lambda now: False) is None
     assert shrink(["", "x"], lambda now: False) is None
+
+
+@pytest.mark.parametrize("heap", ["a" + "\u0301" * 4_000, "👨" + "\u200d👨" * 2_000, "\u0645" + "\u0651" * 4_000])
+def test_a_heap_of_marks_under_one_letter_can_be_cut(heap: str) -> None:
+    cut = shrink([f"{heap} wrote to you", "A letter"], lambda now: size(now) <= 1_000)
+    assert cut is not None
+    assert size(cut) <= 1_000
+    assert cut[1] == "A letter"
+    assert cut[0].startswith(heap[:100])

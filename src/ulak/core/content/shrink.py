@@ -2,7 +2,9 @@
 
 What a person takes for one character may be many code points (an emoji with a skin tone, a flag, a letter with its
 accents): a text is cut between extended grapheme clusters only (Unicode Standard Annex #29), and an ellipsis shows
-that it was. How long a text is in the end, its place decides (escapes, other fields), so that is asked for.
+that it was. A cluster of more than ``CLUSTER`` code points is no character of any script but a letter under a heap of
+marks, made to be too long: it may be cut, or a name like that would silence every push it stands in. How long a text is
+in the end, its place decides (escapes, other fields), so that is asked for.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from collections.abc import Callable, Sequence
 import regex
 
 ELLIPSIS = "…"
+
+CLUSTER = 32
+"""Code points; sequences of emoji have 10 at most (Unicode Technical Standard #51)."""
 
 _CLUSTER = regex.compile(r"\X")
 
@@ -44,9 +49,20 @@ def shrink(texts: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> tuple
     return None
 
 
+def first(text: str, most: int) -> str:
+    """As many whole characters from the start of a text as have ``most`` code points at the most."""
+    if len(text) <= most:
+        return text
+    return text[: max((end for end in _ends(text[: most + CLUSTER]) if end <= most), default=0)]
+
+
 def _ends(text: str) -> list[int]:
-    """Where each cluster of a text ends."""
-    return [match.end() for match in _CLUSTER.finditer(text)]
+    """Where each cluster of a text ends, or a piece of one that is too long."""
+    return [
+        min(start + CLUSTER, match.end())
+        for match in _CLUSTER.finditer(text)
+        for start in range(match.start(), match.end(), CLUSTER)
+    ]
 
 
 def _cut(text: str, end: int) -> str:
