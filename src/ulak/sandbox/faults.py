@@ -17,11 +17,12 @@ A fault is armed by a JSON object:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import TypeVar
+
+from ulak.sandbox.armed import Armed, meant
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -70,50 +71,12 @@ class Fault:
     take: bool = False
 
 
-class FaultBook:
+class FaultBook(Armed[Fault]):
     """The armed faults, in order; the first that fits goes off."""
-
-    def __init__(self) -> None:
-        self._armed: list[_Armed] = []
-
-    def arm(self, faults: Iterable[Fault]) -> None:
-        """Add faults behind those already armed."""
-        self._armed += [_Armed(fault) for fault in faults]
-
-    def clear(self) -> None:
-        """Disarm everything."""
-        self._armed.clear()
-
-    def report(self) -> list[dict[str, object]]:
-        """Each fault with its ``chances`` and how often it ``fired``."""
-        return [{**asdict(armed.fault), "chances": armed.chances, "fired": armed.fired} for armed in self._armed]
 
     def due(self, at: At, recipients: Sequence[str] = ()) -> Fault | None:
         """The fault that goes off now, if any; counts the chance."""
-        for armed in self._armed:
-            if armed.fires(at, recipients):
-                return armed.fault
-        return None
-
-
-@dataclass(slots=True)
-class _Armed:
-    fault: Fault
-    chances: int = 0
-    fired: int = 0
-
-    def fires(self, at: At, recipients: Sequence[str]) -> bool:
-        fault = self.fault
-        if fault.at is not at or (fault.times is not None and self.fired >= fault.times):
-            return False
-        if fault.to is not None and not any(fnmatchcase(to.lower(), fault.to.lower()) for to in recipients):
-            return False
-        self.chances += 1
-        past = self.chances - fault.skip
-        if past < 1 or past % fault.every:
-            return False
-        self.fired += 1
-        return True
+        return self.first(lambda fault: fault.at is at and meant(fault.to, recipients))
 
 
 def decode(given: object) -> list[Fault]:

@@ -13,14 +13,14 @@ A fault is armed by a JSON object:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
+from ulak.sandbox.armed import Armed, decoded, meant
 from ulak.sandbox.faults import Do
 
 Count = Annotated[int, Meta(ge=0, le=10**9)]
@@ -58,57 +58,16 @@ class VendorFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("do: no reply is due then")
 
 
-class _Armed:
-    def __init__(self, fault: VendorFault) -> None:
-        self.fault = fault
-        self.chances = 0
-        self.fired = 0
-
-    def fires(self, at: Moment, vendor: str, recipients: Sequence[str]) -> bool:
-        fault = self.fault
-        if fault.at is not at or (fault.times is not None and self.fired >= fault.times):
-            return False
-        if fault.vendor not in {None, vendor}:
-            return False
-        if fault.to is not None and not any(fnmatchcase(to.lower(), fault.to.lower()) for to in recipients):
-            return False
-        self.chances += 1
-        past = self.chances - fault.skip
-        if past < 1 or past % fault.every:
-            return False
-        self.fired += 1
-        return True
-
-
-class VendorFaults:
+class VendorFaults(Armed[VendorFault]):
     """The armed faults, in order; the first that fits goes off."""
-
-    def __init__(self) -> None:
-        self._armed: list[_Armed] = []
-
-    def arm(self, faults: Iterable[VendorFault]) -> None:
-        """Add faults behind those already armed."""
-        self._armed += [_Armed(fault) for fault in faults]
-
-    def clear(self) -> None:
-        """Disarm everything."""
-        self._armed.clear()
-
-    def report(self) -> list[dict[str, object]]:
-        """Each fault with its ``chances`` and how often it ``fired``."""
-        return [
-            {**msgspec.structs.asdict(one.fault), "chances": one.chances, "fired": one.fired} for one in self._armed
-        ]
 
     def due(self, at: Moment, vendor: str = "", recipients: Sequence[str] = ()) -> VendorFault | None:
         """The fault that goes off now, if any; counts the chance."""
-        return next((one.fault for one in self._armed if one.fires(at, vendor, recipients)), None)
+        return self.first(
+            lambda fault: fault.at is at and fault.vendor in {None, vendor} and meant(fault.to, recipients)
+        )
 
 
 def decode(body: bytes) -> list[VendorFault]:
     """Faults from JSON: one object or a list of them; raises ``ValueError`` naming the key."""
-    try:
-        given = msgspec.json.decode(body)
-        return msgspec.convert(given if isinstance(given, list) else [given], list[VendorFault])
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ValueError(str(error)) from None
+    return decoded(body, VendorFault)

@@ -18,15 +18,15 @@ A fault is armed by a JSON object:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
-from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 import msgspec
 from h2.errors import ErrorCodes
 from msgspec import Meta
 
+from ulak.sandbox.armed import Armed, decoded, meant
 from ulak.sandbox.vendor_faults import Count, Moment
 
 ServiceName = Literal["apns", "apns_sandbox", "fcm", "token", "webpush"]
@@ -75,57 +75,16 @@ class PushFault(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ErrorCodes[self.code] if self.code else default
 
 
-class _Armed:
-    def __init__(self, fault: PushFault) -> None:
-        self.fault = fault
-        self.chances = 0
-        self.fired = 0
-
-    def fires(self, at: Moment, service: str, device: str) -> bool:
-        fault = self.fault
-        if fault.at is not at or (fault.times is not None and self.fired >= fault.times):
-            return False
-        if fault.service not in {None, service}:
-            return False
-        if fault.to is not None and not fnmatchcase(device.lower(), fault.to.lower()):
-            return False
-        self.chances += 1
-        past = self.chances - fault.skip
-        if past < 1 or past % fault.every:
-            return False
-        self.fired += 1
-        return True
-
-
-class PushFaults:
+class PushFaults(Armed[PushFault]):
     """The armed faults, in order; the first that fits goes off."""
-
-    def __init__(self) -> None:
-        self._armed: list[_Armed] = []
-
-    def arm(self, faults: Iterable[PushFault]) -> None:
-        """Add faults behind those already armed."""
-        self._armed += [_Armed(fault) for fault in faults]
-
-    def clear(self) -> None:
-        """Disarm everything."""
-        self._armed.clear()
-
-    def report(self) -> list[dict[str, object]]:
-        """Each fault with its ``chances`` and how often it ``fired``."""
-        return [
-            {**msgspec.structs.asdict(one.fault), "chances": one.chances, "fired": one.fired} for one in self._armed
-        ]
 
     def due(self, at: Moment, service: str, device: str = "") -> PushFault | None:
         """The fault that goes off now, if any; counts the chance."""
-        return next((one.fault for one in self._armed if one.fires(at, service, device)), None)
+        return self.first(
+            lambda fault: fault.at is at and fault.service in {None, service} and meant(fault.to, (device,))
+        )
 
 
 def decode(body: bytes) -> list[PushFault]:
     """Faults from JSON: one object or a list of them; raises ``ValueError`` naming the key."""
-    try:
-        given = msgspec.json.decode(body)
-        return msgspec.convert(given if isinstance(given, list) else [given], list[PushFault])
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ValueError(str(error)) from None
+    return decoded(body, PushFault)
