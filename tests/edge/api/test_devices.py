@@ -232,20 +232,20 @@ async def test_a_device_tells_how_it_is(served: Api, tokens: dict[str, str], dat
     await database.execute("UPDATE devices SET seen_at = $1", datetime(2025, 12, 30, tzinfo=UTC))
     assert await state() == ("stale", None)
     await database.execute("UPDATE devices SET expires_at = $1", datetime(2026, 2, 1, tzinfo=UTC))
-    assert (await state())[1]["why"] == "subscription_expired"
+    assert (await state())[1]["reason"] == "subscription_expired"
     await database.execute(
         "UPDATE devices SET disabled_at = now(), disabled_why = 'apns_unregistered', disabled_by = 'apple',"
         " evidence = 'Unregistered'"
     )
     shown, disabled = await state()
-    assert (shown, disabled["why"], disabled["account"], disabled["evidence"]) == (
+    assert (shown, disabled["reason"], disabled["account"], disabled["evidence"]) == (
         "disabled",
         "apns_unregistered",
         "apple",
         "Unregistered",
     )
     own = (await call(served, "GET", OWN, token=tokens["ada"])).json["items"][0]["disabled"]
-    assert (own["why"], own["account"], own["evidence"]) == ("apns_unregistered", None, None)
+    assert (own["reason"], own["account"], own["evidence"]) == ("apns_unregistered", None, None)
     back = (await call(served, "PUT", PHONE, body, token=tokens["ada"])).json
     assert (back["state"], back["disabled"], back["seen_at"] > now) == ("active", None, True)
 

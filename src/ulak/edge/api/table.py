@@ -119,8 +119,7 @@ def _users() -> Sequence[Route]:
     tag, one = "users", "/v1/users/{user}"
     read, write = Scope.USERS_READ, Scope.USERS_WRITE
     known: dict[int, Any] = {200: wire.UserAnswer}
-    chosen: dict[int, Any] = {200: wire.PreferencesAnswer}
-    body, choices = users.UserBody, users.PreferencesBody
+    body = users.UserBody
     return (
         Route("GET", "/v1/users", users.listed, tag, "List users", {200: wire.UserPage}, read, query=paging.Page),
         Route("PUT", one, users.put, tag, "Create or replace a user", known, write, body=body),
@@ -149,6 +148,15 @@ def _users() -> Sequence[Route]:
             body=users.RevokeBody,
             may_be_empty=True,
         ),
+    )
+
+
+def _choices() -> Sequence[Route]:
+    tag, one = "users", "/v1/users/{user}"
+    read, write = Scope.USERS_READ, Scope.USERS_WRITE
+    chosen: dict[int, Any] = {200: wire.PreferencesAnswer}
+    choices = users.PreferencesBody
+    return (
         Route("GET", f"{one}/preferences", users.preferences, tag, "Look at a user's choices", chosen, read),
         Route(
             "PUT",
@@ -201,9 +209,8 @@ def _devices() -> Sequence[Route]:
     )
 
 
-def _lists() -> Sequence[Route]:
+def _topics() -> Sequence[Route]:
     members = "/v1/topics/{topic}/subscribers"
-    stop, stopped = "/v1/suppressions", "suppressions"
     return (
         Route(
             "GET",
@@ -233,6 +240,12 @@ def _lists() -> Sequence[Route]:
             {204: None},
             Scope.TOPICS_WRITE,
         ),
+    )
+
+
+def _suppressions() -> Sequence[Route]:
+    stop, stopped = "/v1/suppressions", "suppressions"
+    return (
         Route(
             "GET",
             stop,
@@ -428,8 +441,10 @@ CALLS: Sequence[Route] = (
     *_notifications(),
     *_deliveries(),
     *_users(),
+    *_choices(),
     *_devices(),
-    *_lists(),
+    *_topics(),
+    *_suppressions(),
     *_connections(),
     *_pushes(),
     *_operations(),

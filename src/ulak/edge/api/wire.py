@@ -367,7 +367,7 @@ class PublishAnswer(Struct):
 class DisabledAnswer(Struct):
     """Why a device is in quarantine: a reason, the account that was told, and the service's words (to API keys)."""
 
-    why: str
+    reason: str
     since: datetime
     account: str | None
     evidence: str | None
