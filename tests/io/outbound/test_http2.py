@@ -545,6 +545,32 @@ async def test_a_silent_connection_is_given_up(stage: Stage) -> None:
     assert await send == Lost(Phase.SENT, "silent", "no answer to a ping")
 
 
+async def test_a_peer_that_died_is_noticed_by_who_waits_for_it_and_harms_nobody_else(stage: Stage) -> None:
+    seen: list[Arrival] = []
+    peer, client = await stage.play(first(seen.append), Options(ping=3_600, patience=0.3))
+    send = stage.send(client, peer.url())
+    await eventually(lambda: bool(seen), within=15)
+    peer.links[0].transport.pause_reading()
+    one = connections(client)[0]
+    await eventually(lambda: one._asked() or send.done(), within=15)
+    assert await client.send(post(peer.url("/other")), LONG) == HttpReply(200, {}, b"/other")
+    assert len(peer.links) == 2
+    assert await send == Lost(Phase.SENT, "silent", "no answer to a ping")
+
+
+@pytest.mark.parametrize("status", ["abc", "", "-20", "2_0_0", "0200", "9" * 5_000])
+async def test_a_status_that_is_none_costs_one_request(stage: Stage, status: str) -> None:
+    def strange(arrival: Arrival) -> None:
+        arrival.link.h2.send_headers(arrival.stream, [(":status", status)])
+        arrival.link.h2.end_stream(arrival.stream)
+        arrival.link.flush()
+
+    peer, client = await stage.play(first(strange))
+    assert await client.send(post(peer.url()), LONG) == Lost(Phase.SENT, "bad_reply", "not a status of HTTP")
+    assert await client.send(post(peer.url()), LONG) == HttpReply(200, {}, b"/")
+    assert len(peer.links) == 1
+
+
 async def test_closing_tells_whoever_waits(stage: Stage) -> None:
     peer, client = await stage.play(nothing, Options(connections=1), settings={3: 1})
     sends = [stage.send(client, peer.url(f"/{n}")) for n in range(2)]

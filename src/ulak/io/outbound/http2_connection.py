@@ -15,6 +15,7 @@ How a request ends, which decides whether it may be sent again (RFC 9113 §8.7):
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, cast
@@ -33,6 +34,7 @@ _WINDOW = 2**20
 _UNREAD = 65_536
 """Bytes of our answers to frames that a peer may leave unread while it sends more."""
 _DETAIL = 200
+_STATUS = re.compile(rb"[1-9][0-9]{2}")
 
 
 class Connection(asyncio.Protocol):
@@ -67,7 +69,7 @@ class Connection(asyncio.Protocol):
     @property
     def room(self) -> int:
         """How many requests may be started now."""
-        return 0 if self.retired or self._paused else self._limit - len(self._open)
+        return 0 if self.retired or self._paused or self._asked() else self._limit - len(self._open)
 
     @property
     def warming(self) -> bool:
@@ -184,12 +186,14 @@ class Connection(asyncio.Protocol):
         for name, value in event.headers:
             size += len(name) + len(value) + 32
             if name == b":status":
-                exchange.status = int(value)
+                exchange.status = int(value) if _STATUS.fullmatch(value) else 0
                 continue
             key, text = name.decode("latin-1"), value.decode("latin-1")
             known = exchange.fields.get(key)
             exchange.fields[key] = text if known is None else f"{known}, {text}"
-        if size > self._options.header_cap:
+        if not exchange.status:
+            self._finish(exchange, Lost(Phase.SENT, "bad_reply", "not a status of HTTP"), cut=True)
+        elif size > self._options.header_cap:
             self._finish(exchange, Lost(Phase.SENT, "bad_reply", "too many header fields"), cut=True)
 
     def _data(self, event: events.DataReceived) -> None:
@@ -325,23 +329,31 @@ class Connection(asyncio.Protocol):
         if not self._open and now - self._used >= options.idle:
             self.retire()
             return
-        if self._pinged is not None and self._heard >= self._pinged:
+        if not self._asked():
             self._pinged = None
         if self._pinged is not None and now - self._pinged >= options.patience:
             self._fail("silent", "no answer to a ping")
             return
-        if self._pinged is None and now - self._heard >= options.ping:
+        if self._pinged is None and now - self._heard >= self._silence():
             self._pinged = now
             with suppress(ProtocolError):
                 self._h2.ping(b"ulakping")
             self._flush_soon()
         self._watching = self._loop.call_later(self._next_look(now), self._watch)
 
+    def _asked(self) -> bool:
+        """Whether it has been asked if it lives, and has not said anything since: nothing more is given to it."""
+        return self._pinged is not None and self._heard < self._pinged
+
+    def _silence(self) -> float:
+        """Seconds after which it is asked: soon where somebody waits for an answer, which may never come."""
+        return min(self._options.ping, self._options.patience) if self._open else self._options.ping
+
     def _next_look(self, now: float) -> float:
         options = self._options
-        due = self._heard + options.ping if self._pinged is None else self._pinged + options.patience
-        if not self._open:
-            due = min(due, self._used + options.idle)
+        due = self._heard + self._silence() if self._pinged is None else self._pinged + options.patience
+        if not self._open:  # somebody may begin to wait meanwhile
+            due = min(due, self._used + options.idle, now + options.patience)
         return max(due - now, 0.001)
 
     def _fail(self, reason: str, detail: str) -> None:

@@ -29,9 +29,10 @@ class Options:
     """Bounds and paces; sizes in bytes, times in seconds.
 
     At most ``connections`` to an origin, each with at most ``streams`` requests, or what the peer allows if that is
-    less. ``body_cap`` of an answer is kept. A connection that hears nothing for ``ping`` is asked whether it lives, and
-    ends without an answer within ``patience``; one without requests for ``idle`` is closed. With ``proves``, a
-    connection carries one request at a time until an answer proves that the peer has accepted our credentials.
+    less. ``body_cap`` of an answer is kept. A connection that hears nothing for ``ping`` (for ``patience``, while
+    requests wait) is asked whether it lives, and ends without an answer within ``patience``; one without requests for
+    ``idle`` is closed. With ``proves``, a connection carries one request at a time until an answer proves that the peer
+    has accepted our credentials.
     """
 
     connections: int = 8
@@ -52,7 +53,7 @@ class Options:
 class Exchange:
     """One request on its way, and what has come of its answer."""
 
-    block: bytes
+    block: bytes = field(repr=False)
     body: bytes = field(repr=False)
     future: asyncio.Future[HttpReply | Lost | Refused]
     tries: int = 0
