@@ -160,6 +160,26 @@ async def test_a_purge_of_old_devices_that_the_service_dates_is_no_mistake_of_ou
     assert stage.deaths.states() == {"ios": 0.0}
 
 
+async def test_what_the_service_dates_dies_in_the_midst_of_a_doubt_and_does_not_come_back(node: Node) -> None:
+    stage = Stage(node)
+    await stage.register(SOME + 2)
+    dated = refused(Fate.DEAD, dead_since=datetime(2100, 1, 1, tzinfo=UTC))
+    await stage.push(1, lambda _: dated)
+    await stage.push(SOME + 1, always(Fate.DOUBTED), first=2)
+    assert stage.deaths.states() == {"ios": 1.0}
+    await stage.push(SOME + 2, lambda _: dated, first=SOME + 2)
+    stage.clock.now += 60
+    await stage.push(2, always(Fate.DOUBTED), first=2)
+    rows = await node.pool.fetch("SELECT user_id, dead_since FROM devices WHERE disabled_at IS NOT NULL")
+    assert {(row["user_id"], row["dead_since"]) for row in rows} == {
+        ("u1", dated.dead_since),
+        (f"u{SOME + 2}", dated.dead_since),
+    }
+    await put_device(node.pool, 1, "u1")
+    row = await device(node.pool, identity(1))
+    assert (row["disabled_at"], row["dead_since"]) == (None, None)
+
+
 async def test_dead_devices_among_living_ones_die(node: Node) -> None:
     stage = Stage(node)
     await stage.register(3 * SOME)

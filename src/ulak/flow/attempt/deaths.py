@@ -101,8 +101,10 @@ class Deaths:
         return any(place in self._watched and self._watched[place].mortality.doubted(now) for place in places)
 
     def believed(self, told: Told) -> bool:
-        """Whether a fate may be written."""
-        return told.fate not in DISABLES or not self.doubted(told.account, told.device.app)
+        """Whether a fate may be written; a death that the service dates is one, whatever we have set up wrongly."""
+        return (
+            told.fate not in DISABLES or told.dead_since is not None or not self.doubted(told.account, told.device.app)
+        )
 
     def due(self) -> list[tuple[Place, float]]:
         """Places whose devices are to be taken out of quarantine, and how far back in seconds."""

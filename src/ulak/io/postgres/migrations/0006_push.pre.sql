@@ -27,6 +27,7 @@ CREATE TABLE devices (
     disabled_why  text,                               -- the outcome's reason
     disabled_by   text,                               -- the account that was told
     evidence      text,                               -- the service's words, and the delivery
+    dead_since    timestamptz,                        -- when the service says that it died; most don't
     PRIMARY KEY (tenant, id)
 );
 -- An address belongs to one user at a time, whatever app it names (an app that begins to name itself would be told

@@ -8,7 +8,7 @@ SET platform = $7::text, p256dh = $8::text, auth = $9::text,
     app_version = $13::text, model = $14::text, expires_at = $15::timestamptz,
     registered_at = now(), seen_at = now(),
     strikes = CASE WHEN disabled_at IS NULL THEN strikes ELSE 0 END,
-    disabled_at = NULL, disabled_why = NULL, disabled_by = NULL, evidence = NULL
+    disabled_at = NULL, disabled_why = NULL, disabled_by = NULL, evidence = NULL, dead_since = NULL
 WHERE tenant = $1::int AND user_id = $2::text AND app = $3::text AND name = $4::text
   AND kind = $5::text AND digest = $6::bytea
 RETURNING id, user_id, name, app, kind, platform, environment, app_version, model, created_at, registered_at, seen_at,
