@@ -205,6 +205,31 @@ async def test_strikes_of_a_whole_fleet_are_a_mistake_of_ours(node: Node) -> Non
     assert await stage.disabled() == 0
 
 
+async def test_a_mistake_is_found_out_by_an_installation_that_sends_little(node: Node) -> None:
+    stage = Stage(node)
+    await stage.register(LEAST + 1)
+    for n in range(1, LEAST + 1):
+        await stage.push(n, always(Fate.DOUBTED), first=n)
+        assert await stage.disabled() == n % LEAST
+        stage.clock.now += WINDOW
+    assert stage.deaths.states() == {"ios": 1.0}
+    await stage.push(LEAST + 1, always(Fate.DEAD), first=LEAST + 1)
+    assert await stage.disabled() == 0
+    for _ in range(2):
+        await stage.push(LEAST + 1, lambda _: accepted())
+    assert stage.deaths.states() == {"ios": 0.0}
+
+
+async def test_devices_that_die_now_and_then_among_a_few_that_live_are_dead(node: Node) -> None:
+    stage = Stage(node)
+    await stage.register(2 * LEAST)
+    for n in range(1, 2 * LEAST + 1):
+        await stage.push(n, always(Fate.DEAD) if n % 4 else lambda _: accepted(), first=n)
+        stage.clock.now += WINDOW
+    assert await stage.disabled() == 2 * LEAST * 3 // 4
+    assert stage.deaths.states() == {"ios": 0.0}
+
+
 async def test_only_what_this_account_put_away_of_late_comes_back(node: Node) -> None:
     stage = Stage(node)
     await stage.register(SOME + 2)

@@ -6,6 +6,9 @@ quarantine; refusals that may be the fault of topic, key or project become ``nex
 wait and the account's breaker opens; what was put into quarantine before, on whichever node, is taken out again.
 Nothing is shared between nodes: each finds out by its own calls, and takes out what all did.
 
+An installation that sends little never has ten deaths in five minutes; a wrong topic would put its whole fleet away,
+one device at a time. So the same is asked of a day (``SLOW``), for which nearly all must have died.
+
 Whoever registers devices that do not exist makes them die at will. So that he alone can't bring an account into doubt,
 and with it everybody's pushes to a halt, a user's devices count for at most ``VOICES``.
 """
@@ -33,6 +36,9 @@ TOKENS_DYING = "tokens_dying"
 VOICES = 3
 """For how many devices those of one user count."""
 
+SLOW = Limits(window=86_400.0, share=0.9, over=0.5, slices=24)
+"""When an account that sends little is doubted: ten died within a day, and hardly one was found alive."""
+
 _AGAIN = 30.0
 """Seconds after which doubted devices are looked for again: other nodes may not doubt them yet."""
 
@@ -47,8 +53,25 @@ Place = tuple[str, str | None]
 class _Watched:
     """A place, and when its devices were last taken out of quarantine; None when that is still to be done."""
 
-    mortality: Mortality
+    limits: Limits
+    quick: Mortality
+    slow: Mortality
     restored_at: float | None = 0.0
+
+    def told(self, died: Sequence[str], alive: int, now: float) -> bool:
+        """Count; True when this began a doubt. What is doubted at once is no matter of the day's."""
+        if self.quick.told(died, alive, now):
+            self.slow = Mortality(SLOW)
+            return True
+        return not self.quick.doubted(now) and self.slow.told(died, alive, now)
+
+    def doubted(self, now: float) -> bool:
+        """Whether what it is told of dying devices is not to be believed."""
+        return self.quick.doubted(now) or self.slow.doubted(now)
+
+    def back(self, now: float) -> float:
+        """How far back, in seconds, what it was told is not to be believed either."""
+        return SLOW.window if self.slow.doubted(now) else self.limits.window
 
 
 class Deaths:
@@ -86,19 +109,20 @@ class Deaths:
         if watched is None:
             if place[1] is not None and sum(name == place[0] for name, _ in self._watched) > _MOST:
                 return
-            watched = self._watched[place] = _Watched(Mortality(self._limits))
-        if watched.mortality.told(died, alive, self._clock()):
+            watched = _Watched(self._limits, Mortality(self._limits), Mortality(SLOW))
+            self._watched[place] = watched
+        if watched.told(died, alive, self._clock()):
             watched.restored_at = None
             log.error(
                 "%s: so many devices are refused at once that topic, key or project must be wrong; none is put into "
-                "quarantine, those of the last minutes are taken out",
+                "quarantine, those of the last minutes (or the last day, if they died slowly) are taken out",
                 _named(place),
             )
 
     def doubted(self, account: str, app: str) -> bool:
         """Whether what an account is told of dying devices of an app is not to be believed now."""
         now, places = self._clock(), ((account, None), (account, app))
-        return any(place in self._watched and self._watched[place].mortality.doubted(now) for place in places)
+        return any(place in self._watched and self._watched[place].doubted(now) for place in places)
 
     def believed(self, told: Told) -> bool:
         """Whether a fate may be written; a death that the service dates is one, whatever we have set up wrongly."""
@@ -110,9 +134,9 @@ class Deaths:
         """Places whose devices are to be taken out of quarantine, and how far back in seconds."""
         now = self._clock()
         return [
-            (place, self._limits.window)
+            (place, each.back(now))
             for place, each in self._watched.items()
-            if each.restored_at is None or (now - each.restored_at >= _AGAIN and each.mortality.doubted(now))
+            if each.restored_at is None or (now - each.restored_at >= _AGAIN and each.doubted(now))
         ]
 
     def restored(self, place: Place, devices: int) -> None:
@@ -126,7 +150,7 @@ class Deaths:
     def states(self) -> dict[str, float]:
         """1 for each account that is doubted, for whichever app, else 0."""
         now = self._clock()
-        doubted = {place[0] for place, each in self._watched.items() if each.mortality.doubted(now)}
+        doubted = {place[0] for place, each in self._watched.items() if each.doubted(now)}
         return {name: float(name in doubted) for name in self._accounts}
 
 
