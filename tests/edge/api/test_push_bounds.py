@@ -215,3 +215,9 @@ async def test_sums_need_a_key_that_may_read() -> None:
     assert (await call(api(), "GET", "/v1/push/stats", token=None)).status == 401
     assert (await call(api(), "GET", "/v1/push/stats", token=WEAK)).status == 403
     assert KEY != WEAK
+
+
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00Z", "1969-07-20T20:17:00Z", "9999-12-31T23:59:59Z"])
+async def test_there_are_sums_of_any_time_at_which_somebody_looks(world: World, until: str) -> None:
+    answer = await call(world.app, "GET", f"/v1/push/stats?until={until}")
+    assert (answer.status, answer.json["groups"]) == (200, [])

@@ -8,7 +8,7 @@ pages of every origin may call.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -22,6 +22,8 @@ from ulak.flow.receipts import TooOften, Word
 from ulak.io.postgres.push_counts import MOST, By, Sums, What
 
 WEEK = timedelta(days=7)
+_FIRST = datetime(1970, 1, 8, tzinfo=UTC)
+"""A week before any earlier moment may be none that there is."""
 _LATER = 10
 _Time = Annotated[datetime, Meta(tz=True)]
 _Token = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -100,7 +102,7 @@ async def stats(call: Call) -> Response:
     """
     q: StatsQuery = call.query
     until = q.until or call.now
-    since = q.since or until - WEEK
+    since = q.since or max(until, _FIRST) - WEEK
     by = _by(q.by)
     found = await call.deps.push_counts.sums(call.tenant, since, until, by)
     if found is None:
