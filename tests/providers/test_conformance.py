@@ -172,6 +172,17 @@ def test_the_same_message_makes_the_same_request(name: str) -> None:
 
 
 @provider
+def test_nothing_that_is_printed_tells_a_key_or_an_address(name: str) -> None:
+    shown = message(name)
+    request = PROVIDERS[name].build([shown], account(name), NOW)
+    printed = "".join(map(repr, (account(name), shown, request, HttpReply(200, {"a": "canary"}, b"canary"))))
+    device = shown.device
+    secrets = [*map(str, account(name).settings.values()), "canary", "/3/device", "messages:send"]
+    secrets += [shown.target, *((device.address, device.p256dh, device.auth) if device else ())]
+    assert not [secret for secret in secrets if len(secret) > 5 and secret in printed]
+
+
+@provider
 @given(reply=REPLIES, size=st.integers(1, 3))
 def test_every_reply_is_read_and_none_invents_a_success(name: str, reply: Reply, size: int) -> None:
     outcomes = PROVIDERS[name].read(reply, [message(name, number) for number in range(size)], account(name), NOW)

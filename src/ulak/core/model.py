@@ -112,7 +112,7 @@ class Account:
     concurrency: int = 8
     timeout: float = 30.0
     reconcile_after: float = 60.0
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = field(default_factory=dict, repr=False)  # there are keys among them
     priority: int = 1
     weight: float = 1.0
 

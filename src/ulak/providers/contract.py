@@ -116,27 +116,36 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     receipt: str | None = None
     entropy: bytes = b""
 
+    def __repr__(self) -> str:
+        """Without address, content and token."""
+        return f"Message({self.attempt})"
+
+    def __rich_repr__(self) -> list[tuple[str, str]]:
+        """The same for programs that draw."""
+        return [("attempt", self.attempt)]
+
 
 @dataclass(frozen=True, slots=True)
 class SmtpRequest:
     """One SMTP transaction with exactly one recipient; ``message`` is the complete RFC 5322 text."""
 
     sender: str
-    recipient: str
-    message: bytes
+    recipient: str = field(repr=False)
+    message: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """One HTTP request through the egress guard, by the version of HTTP that its sender speaks.
 
-    That of a ``Credentialed`` provider has no ``authorization``: its sender adds it.
+    That of a ``Credentialed`` provider has no ``authorization``: its sender adds it. Nothing but the method is printed:
+    who knows the path of a push can write to its device.
     """
 
     method: str
-    url: str
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
+    url: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +187,11 @@ class SmtpReply:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A complete HTTP answer, body cut to the client's cap."""
+    """A complete HTTP answer, body cut to the client's cap. Only the status is printed: it may grant a credential."""
 
     status: int
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
