@@ -59,12 +59,19 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
-async def sender() -> AsyncIterator[VendorSender]:
+@contextlib.asynccontextmanager
+async def sending() -> AsyncIterator[VendorSender]:
     """What a node sends by, allowed to reach this machine."""
     one = VendorSender(Account("mail", "ses", Channel.EMAIL), [ip_network("127.0.0.1/32")])
     yield one
     await one.close()
+
+
+@pytest.fixture
+async def sender() -> AsyncIterator[VendorSender]:
+    """One for a test."""
+    async with sending() as one:
+        yield one
 
 
 def account(sandbox: Sandbox, vendor: str, **more: object) -> Account:
@@ -278,14 +285,11 @@ async def test_every_word_has_its_outcome(vendor: str, word: str, sandbox: Sandb
     ("fault", "end"),
     [
         ({"at": "connect", "do": "drop"}, ("unknown", 0)),
-        ({"at": "connect", "do": "stall"}, ("unknown", 0)),
         ({"at": "request", "do": "drop"}, ("unknown", 0)),
-        ({"at": "request", "do": "stall"}, ("unknown", 0)),
         ({"at": "request", "do": "stall", "seconds": 0.05}, ("accepted", 1)),
         ({"at": "request", "do": "reply", "status": 503, "body": "<html>"}, ("retry", 0)),
         ({"at": "request", "do": "reply", "status": 429, "headers": {"Retry-After": "9"}}, ("throttled", 0)),
         ({"at": "taken", "do": "drop"}, ("unknown", 1)),
-        ({"at": "taken", "do": "stall"}, ("unknown", 1)),
         ({"at": "taken", "do": "reply", "status": 504}, ("unknown", 1)),
         ({"at": "answer", "do": "drop"}, ("unknown", 1)),
     ],
@@ -297,15 +301,32 @@ async def test_faults_at_every_moment(
     sandbox: Sandbox,
     sender: VendorSender,
 ) -> None:
-    kind, taken = end
-    for_ever = fault["do"] == "stall" and "seconds" not in fault
     await post(sandbox, "faults", {**fault, "times": 1})
-    (outcome,) = await send(sender, account(sandbox, vendor), message(), within=2.0 if for_ever else 30.0)
+    (outcome,) = await send(sender, account(sandbox, vendor), message())
+    await _ended(sandbox, sender, vendor, outcome, end)
+
+
+async def _ended(sandbox: Sandbox, sender: VendorSender, vendor: str, outcome: Outcome, end: tuple[str, int]) -> None:
+    """The call ended so, with so many messages taken, and the next one is as good as ever."""
+    kind, taken = end
     assert outcome.kind == kind
     assert len(sandbox.record) == taken
     (after,) = await send(sender, account(sandbox, vendor), message(number=2))
     assert after.kind == "accepted"
     assert len(sandbox.record) == taken + 1
+
+
+async def test_a_stall_without_end_lasts_until_the_caller_has_had_enough() -> None:
+    """All at once, each at a sandbox of its own, because each waits for its deadline."""
+
+    async def stalled(vendor: str, at: str, taken: int) -> None:
+        async with Sandbox(Options(http_port=None)) as sandbox, sending() as sender:
+            await post(sandbox, "faults", {"at": at, "do": "stall", "times": 1})
+            (outcome,) = await send(sender, account(sandbox, vendor), message(), within=3.0)
+            await _ended(sandbox, sender, vendor, outcome, ("unknown", taken))
+
+    moments = (("connect", 0), ("request", 0), ("taken", 1))
+    await asyncio.gather(*(stalled(vendor, at, taken) for vendor in VENDORS for at, taken in moments))
 
 
 async def test_a_fault_may_be_for_some_only(sandbox: Sandbox, sender: VendorSender) -> None:

@@ -307,7 +307,7 @@ async def test_an_endless_body_costs_no_more_than_the_cap(guarded: bool, client:
 
 async def trickle(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    for _n in range(40):
+    for _n in range(20):
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.1)
