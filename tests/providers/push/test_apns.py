@@ -18,6 +18,7 @@ from ulak.core.content.email import ContentError
 from ulak.core.content.push import PushContent
 from ulak.core.device import AddressKind, Environment
 from ulak.core.model import Class
+from ulak.core.registration import MAX_APNS, MIN_APNS, apns_token
 from ulak.core.sign import jwt
 from ulak.providers.contract import HttpReply, HttpRequest, Message, NoContent
 from ulak.providers.push import apns
@@ -328,3 +329,11 @@ def test_settings_that_make_none_are_named(more: dict[str, object], key: str) ->
 def test_what_an_account_cannot_do_without(missing: str) -> None:
     with pytest.raises(ValueError, match=rf"^{missing}(_env)?: "):
         apns.check({key: value for key, value in settings("apns").items() if key != missing})
+
+
+@pytest.mark.parametrize("size", [MIN_APNS, MAX_APNS])
+def test_what_may_be_registered_may_be_sent_to(size: int) -> None:
+    token = apns_token("aB" * size)
+    device = msgspec.structs.replace(devices()["apns"], address=token)
+    request = apns.build([message("apns", device=device)], account("apns"), NOW)
+    assert request.url.endswith(f"/3/device/{token}")

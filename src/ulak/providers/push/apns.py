@@ -107,7 +107,8 @@ TABLE = Table(
 )  # fmt: skip
 OUTCOMES = TABLE.rows
 
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,128}")
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,200}")
+"""A token of any length that may be registered (``core/registration``)."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLACES: Mapping[str, tuple[str, str]] = {
     Environment.PRODUCTION: ("endpoint", PRODUCTION),
