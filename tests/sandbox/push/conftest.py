@@ -7,7 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.sandbox.push.rig import START
+from tests.sandbox.push.rig import START, Client
+from ulak.core.device import AddressKind
+from ulak.sandbox.push.devices import FakeDevice, Wanted
 from ulak.sandbox.push.services import PushServices
 from ulak.sandbox.record import Record
 
@@ -44,3 +46,16 @@ async def push(record: Record, clock: Clock) -> AsyncIterator[PushServices]:
     """The services, running."""
     async with PushServices(record, clock) as running:
         yield running
+
+
+@pytest.fixture
+def phone(push: PushServices) -> FakeDevice:
+    """An iPhone with the app."""
+    return push.devices.make(Wanted(AddressKind.APNS, "phone"), push.now)
+
+
+@pytest.fixture
+async def client(push: PushServices) -> AsyncIterator[Client]:
+    """A connection to Apple's production service."""
+    async with await Client.open(push.places["apns"], push.places["ca"]) as opened:
+        yield opened

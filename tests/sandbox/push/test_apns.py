@@ -7,7 +7,6 @@ from APNs" and "Establishing a token-based connection to APNs"; the requests are
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -28,19 +27,6 @@ from ulak.sandbox.vendor_faults import Moment
 pytestmark = pytest.mark.anyio
 
 TOKEN = provider_token()
-
-
-@pytest.fixture
-def phone(push: PushServices) -> FakeDevice:
-    """An iPhone with the app."""
-    return push.devices.make(Wanted(AddressKind.APNS, "phone"), push.now)
-
-
-@pytest.fixture
-async def client(push: PushServices) -> AsyncIterator[Client]:
-    """A connection to production."""
-    async with await Client.open(push.places["apns"], push.places["ca"]) as opened:
-        yield opened
 
 
 async def refused(client: Client, headers: list[tuple[str, str]], body: bytes | None = None) -> tuple[int, Any]:

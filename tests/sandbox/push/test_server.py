@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,19 +23,6 @@ from ulak.sandbox.vendor_faults import Moment
 pytestmark = pytest.mark.anyio
 
 TOKEN = provider_token()
-
-
-@pytest.fixture
-def phone(push: PushServices) -> FakeDevice:
-    """An iPhone with the app."""
-    return push.devices.make(Wanted(AddressKind.APNS, "phone"), push.now)
-
-
-@pytest.fixture
-async def client(push: PushServices) -> AsyncIterator[Client]:
-    """A connection to production."""
-    async with await Client.open(push.places["apns"], push.places["ca"]) as opened:
-        yield opened
 
 
 def good(phone: FakeDevice, name: str = "") -> list[tuple[str, str]]:
