@@ -11,6 +11,8 @@ from ulak.core.fields import did_you_mean
 
 Types = Mapping[str, type | tuple[type, ...]]
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
 COMMON: Types = {"endpoint": str}
 """Settings that every HTTP vendor's account may have."""
 
@@ -46,6 +48,11 @@ def check_secrets(settings: Mapping[str, object], names: Sequence[str]) -> None:
         secret = settings[given[0]]
         if not isinstance(secret, str) or re.fullmatch(r"[!-~]+", secret) is None:
             raise ValueError(f"{given[0]}: is empty, or has characters that it can't have")
+
+
+def is_variable(secret: str) -> bool:
+    """Whether it may be a variable's name, which stands for a secret until a node reads its environment."""
+    return _VARIABLE.fullmatch(secret) is not None
 
 
 def check_endpoint(settings: Mapping[str, object], key: str = "endpoint") -> None:

@@ -109,7 +109,6 @@ OUTCOMES = TABLE.rows
 
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,200}")
 """A token of any length that may be registered (``core/registration``)."""
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PLACES: Mapping[str, tuple[str, str]] = {
     Environment.PRODUCTION: ("endpoint", PRODUCTION),
     Environment.SANDBOX: ("endpoint_sandbox", SANDBOX),
@@ -223,8 +222,7 @@ def _check_key(settings: Mapping[str, object]) -> None:
     given = [str(settings[key]) for key in ("private_key", "private_key_env") if key in settings]
     if len(given) != 1 or not given[0]:
         raise ValueError("private_key_env: name the environment variable that holds the .p8 file's text")
-    # Before a node reads its environment, the name of the variable stands for the key.
-    if _VARIABLE.fullmatch(given[0]) is None:
+    if not keys.is_variable(given[0]):
         try:
             jwt.p256(given[0])
         except ValueError as error:

@@ -103,7 +103,6 @@ _FCM_ERROR = "google.firebase.fcm.v1.FcmError"
 _APNS_ERROR = "google.firebase.fcm.v1.ApnsError"
 _OF_APPLE = frozenset({"Unregistered", "ExpiredToken", "BadDeviceToken", "DeviceTokenNotForTopic"})
 _OF_DEVICE = frozenset({"message.token", "message.fid"})
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _PROJECT = r"[a-z0-9][a-z0-9.:-]{1,99}"
 _TAKEN = re.compile(r"projects/[^/]+/messages/.+")
 _VISIBLE = re.compile(r"[!-~]+")
@@ -129,8 +128,7 @@ def check(settings: Mapping[str, object]) -> None:
     if len(given) != 1 or not given[0]:
         raise ValueError("service_account_env: name the environment variable that holds the JSON file's text")
     keys.check_pattern(settings, "project", _PROJECT, "a project id, such as octo-1a2b3")
-    # Before a node reads its environment, the name of the variable stands for the file's text.
-    if _VARIABLE.fullmatch(given[0]) is None:
+    if not keys.is_variable(given[0]):
         try:
             jwt.rsa(service_account(given[0]).private_key)
         except ValueError as error:

@@ -122,7 +122,6 @@ OUTCOMES = TABLE.rows
 
 _MAIL = re.compile(r"mailto:[^\s<>@,;?]+@([a-z0-9-]+\.)+[a-z0-9-]+", re.IGNORECASE)
 _SITE = re.compile(r"https://([a-z0-9-]+\.)+[a-z0-9-]+(?::[0-9]+)?(?:/[!-~]*)?", re.IGNORECASE)
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _BASE64 = re.compile(r"[A-Za-z0-9_-]+=*")
 
 
@@ -160,8 +159,7 @@ def _check_pair(settings: Mapping[str, object]) -> None:
     if _BASE64.fullmatch(given) is None:
         raise ValueError("public_key: must be the application server key in base64url")
     private = str(settings.get("private_key", ""))
-    # Before a node reads its environment, the name of the variable stands for the key.
-    if not private or (_VARIABLE.fullmatch(private) and len(private) not in (43, 44)):
+    if not private or (keys.is_variable(private) and len(private) not in (43, 44)):
         return
     try:
         public = _public(private)
