@@ -1,7 +1,8 @@
 """How does a push message go out with the credential that its service wants?
 
 The provider builds the request without one; here it gets what ``Credentials`` holds. A service that finds the
-credential itself too old is asked once more with a newer one, if there is any.
+credential itself too old is asked once more with a newer one, if there is any. Where one account calls many services
+(credentials have a scope for each), one that is down is left alone for a while (``resting.py``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Protocol
 
 from ulak.core.model import Account
 from ulak.io.credentials import Clocks, Credentials
-from ulak.providers.contract import Credential, Credentialed, HttpReply, HttpRequest, Lost, Refused, Ungranted
+from ulak.io.outbound.resting import Resting
+from ulak.providers.contract import Credential, Credentialed, HttpReply, HttpRequest, Lost, Phase, Refused, Ungranted
 
 PushReply = HttpReply | Lost | Refused | Ungranted
 
@@ -35,6 +37,7 @@ class PushSender:
         self._account = account
         self._transport = transport
         self._monotonic = clocks.monotonic
+        self._resting = Resting(clocks.monotonic)
         self._credentials = Credentials(provider, account, transport.send, clocks)
 
     async def send(self, request: HttpRequest, deadline: float) -> PushReply:
@@ -44,7 +47,7 @@ class PushSender:
         credential = await self._credentials.get(scope, deadline)
         if isinstance(credential, Ungranted):
             return credential
-        reply = await self._transport.send(_signed(request, credential), end - self._monotonic())
+        reply = await self._call(scope, _signed(request, credential), end)
         if not isinstance(reply, HttpReply) or not self._provider.stale(reply):
             return reply
         newer = await self._credentials.instead(scope, credential, end - self._monotonic())
@@ -52,7 +55,21 @@ class PushSender:
             return newer
         if newer == credential:
             return reply
-        return await self._transport.send(_signed(request, newer), end - self._monotonic())
+        return await self._call(scope, _signed(request, newer), end)
+
+    async def _call(self, scope: str, request: HttpRequest, end: float) -> HttpReply | Lost | Refused:
+        """One call until ``end``; none at all to a service that rests."""
+        began = self._monotonic()
+        if not scope:
+            return await self._transport.send(request, end - began)
+        if not self._resting.allows(scope):
+            return Lost(Phase.NOT_SENT, "resting", "this push service failed again and again; it is asked again soon")
+        reply = None
+        try:
+            reply = await self._transport.send(request, end - began)
+        finally:
+            self._resting.told(scope, reply, began)
+        return reply
 
     async def close(self) -> None:
         """Stop asking for credentials, and close the connections."""
