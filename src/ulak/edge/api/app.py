@@ -21,7 +21,6 @@ from ulak.edge.api.auth import KeyRing, bearer, not_believed, unauthorised
 from ulak.edge.api.deps import ApiDeps
 from ulak.edge.api.http import (
     STRANGERS_BODY,
-    Disconnected,
     Receive,
     Response,
     Scope,
@@ -35,6 +34,7 @@ from ulak.edge.api.problem import Problem, Refused, refused
 from ulak.edge.api.query import read_query
 from ulak.edge.api.router import Call, Match, Route, Router, Who
 from ulak.edge.api.table import ROUTES
+from ulak.edge.body import HungUp
 
 log = logging.getLogger("ulak.api")
 access = logging.getLogger("ulak.access")
@@ -61,13 +61,13 @@ class Api:
         route = match.routes.get("GET" if method == "HEAD" else method) if match is not None else None
         try:
             response = await self._answer(route, match, scope, headers, receive)
-        except Disconnected:
+        except HungUp:
             return
         except Exception as error:  # noqa: BLE001  # the one place where errors become answers
             response = self._error(error, route)
         if route is not None:
             response.headers += self._cross_origin(route, headers)
-        await send_response(send, response, body=method != "HEAD")
+        await send_response(send, response, whole=method != "HEAD")
         if access.isEnabledFor(logging.INFO):
             self._log(method, route, response, started)
 

@@ -6,7 +6,6 @@ a dripping sender holds anything; answers carry headers that keep browsers from 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import msgspec
 
 from ulak.core.invalid import Invalid
+from ulak.edge import body
 from ulak.edge.api.problem import Problem
 
 Scope = MutableMapping[str, Any]
@@ -42,10 +42,6 @@ SECURITY: tuple[Header, ...] = (
 encode = msgspec.json.Encoder().encode
 
 
-class Disconnected(Exception):
-    """The caller hung up before his request was complete."""
-
-
 @dataclass(slots=True)
 class Response:
     """One answer; ``headers`` come on top of the usual ones."""
@@ -67,45 +63,30 @@ def problem_response(problem: Problem, headers: tuple[Header, ...] = ()) -> Resp
     return Response(problem.status, encode(problem), PROBLEM, headers)
 
 
-async def send_response(send: Send, response: Response, *, body: bool = True) -> None:
+async def send_response(send: Send, response: Response, *, whole: bool = True) -> None:
     """Write an answer; without its body for HEAD. Statuses without a body have no type either."""
     headers = [*response.security, *response.headers]
     if response.status not in (204, 304):
         headers.append((b"content-type", response.content_type))
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body if body else b""})
+    await send({"type": "http.response.body", "body": response.body if whole else b""})
 
 
 async def read_body(receive: Receive, headers: Mapping[bytes, bytes], deadline: float, most: int = MAX_BODY) -> bytes:
     """Read a body of at most ``most`` bytes within ``deadline`` seconds.
 
-    Raises ``Invalid`` (413, 408) or ``Disconnected``.
+    Raises ``Invalid`` (413, 408) or ``HungUp``.
     """
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared[:12]) > most:
         raise _too_large(most)
     try:
-        async with asyncio.timeout(deadline):
-            return await _read(receive, most)
-    except TimeoutError:
+        return await body.read(receive, most, deadline)
+    except body.Unread as error:
+        if error.status == 413:
+            raise _too_large(most) from None
         raise Invalid(408, "body_too_slow", "body", f"not complete after {deadline:g} s") from None
-
-
-async def _read(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            raise _too_large(most)
-        if not message.get("more_body", False):
-            return b"".join((*parts, part)) if parts else part
-        parts.append(part)
 
 
 def _too_large(most: int) -> Invalid:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ulak.edge.body import HungUp, Unread, read
 from ulak.edge.callbacks.accounts import Accounts, Owner
 from ulak.io.postgres.callbacks import Callbacks
 from ulak.io.postgres.errors import EXPECTED
@@ -67,10 +68,6 @@ class Answer(NamedTuple):
 _BUSY = Answer(503, ((b"retry-after", b"5"),))
 
 
-class _Gone(Exception):
-    """The caller hung up."""
-
-
 @dataclass(frozen=True, slots=True)
 class CallbackDeps:
     """What the door needs of the node. ``stored`` is called after a callback was kept."""
@@ -101,7 +98,7 @@ class CallbackDoor:
         """Answer one request; never raises for what a caller did."""
         try:
             answer = await self._answer(scope, receive)
-        except _Gone:
+        except HungUp:
             return
         except EXPECTED as error:
             log.warning("a callback could not be kept: %s", type(error).__name__)
@@ -125,9 +122,10 @@ class CallbackDoor:
         if self._room.locked():
             return _BUSY
         async with self._room:
-            body = await _read(receive)
-            if isinstance(body, Answer):
-                return body
+            try:
+                body = await read(receive, MAX_BODY, BODY_SECONDS)
+            except Unread as error:
+                return Answer(error.status, ((b"connection", b"close"),))
             headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
             return await self._judge(owner, Callback(headers, body))
 
@@ -199,23 +197,3 @@ def _refusal(verdict: Rejected) -> Answer:
     if verdict.challenge:
         return Answer(verdict.status, ((b"www-authenticate", b'Basic realm="callbacks"'),))
     return Answer(verdict.status)
-
-
-async def _read(receive: Receive) -> bytes | Answer:
-    """The whole body within its cap and time; else what to answer."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                more = message.get("more_body", False)
-                if size > MAX_BODY:
-                    return Answer(413, ((b"connection", b"close"),))
-    except TimeoutError:
-        return Answer(408, ((b"connection", b"close"),))
-    return b"".join(parts)

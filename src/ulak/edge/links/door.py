@@ -27,6 +27,7 @@ from ulak.core.link import Click, LinkError, Open, Preferences, Unsubscribe
 from ulak.core.loaded import Loaded
 from ulak.core.rate import Rates
 from ulak.core.states import Event
+from ulak.edge.body import HungUp, Unread, read
 from ulak.edge.links import form, page
 from ulak.edge.links.words import accepted, language
 from ulak.io.links import CHOICES, TRACKED, Linker
@@ -76,18 +77,6 @@ class Answer(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-class _Gone(Exception):
-    """The caller hung up."""
-
-
-class _Bad(Exception):
-    """The body can't be used; the status says why."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
-
-
 @dataclass(frozen=True, slots=True)
 class LinkDeps:
     """What the door needs of the node: ``loaded`` is the project in force for a tenant."""
@@ -126,9 +115,9 @@ class LinkDoor:
         self._line += 1
         try:
             answer = await self._answer(scope, receive, speaks)
-        except _Gone:
+        except HungUp:
             return
-        except _Bad as bad:
+        except Unread as bad:
             answer = Answer(bad.status, page.plain("invalid", speaks), ((b"connection", b"close"),))
         except EXPECTED as error:
             log.warning("a link could not be answered: %s", type(error).__name__)
@@ -163,7 +152,7 @@ class LinkDoor:
         # A "no" has bounds of its own: programs that look at the page often must not keep it out.
         if not self._rates.take(f"{method == 'POST'}{token}", self._deps.monotonic()):
             return _busy(429, speaks)
-        body = await _read(receive) if method == "POST" else b""
+        body = await read(receive, MAX_BODY, BODY_SECONDS) if method == "POST" else b""
         async with self._room:
             visit = await self._visit(link, speaks)
             if method != "POST":
@@ -265,23 +254,3 @@ def _shown(visit: _Visit, *, done: bool) -> str:
 
 def _busy(status: int, speaks: str) -> Answer:
     return Answer(status, page.plain("busy", speaks), ((b"retry-after", b"10"),))
-
-
-async def _read(receive: Receive) -> bytes:
-    """The whole body within its cap and time; raises ``_Bad``."""
-    parts: list[bytes] = []
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                more = message.get("more_body", False)
-                if size > MAX_BODY:
-                    raise _Bad(413)
-    except TimeoutError:
-        raise _Bad(408) from None
-    return b"".join(parts)
