@@ -344,3 +344,24 @@ async def _gone(valkey: object, key: str) -> bool:
 async def _all_there(valkey: object, count: int) -> bool:
     found = [await valkey.exists(f"ulak:u:0:u{n}") for n in range(count)]  # type: ignore[attr-defined]
     return all(found)
+
+
+async def test_a_stop_ends_who_forgets_every_cancel_at_his_beat(
+    valkey_server: RunningValkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the client does when an answer comes together with the cancel; the next one may meet the next beat."""
+    async with nodes(valkey_server.url, 1) as (one,):
+        forgotten = 0
+
+        async def renew(_: object) -> None:
+            nonlocal forgotten
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                forgotten += 1
+
+        monkeypatch.setattr(one.bus, "_renew", renew)
+        await asyncio.sleep(one.bus._pace.beat)  # until the keeper is at its next beat
+        async with asyncio.timeout(30):
+            await one.bus.stop()
+        assert forgotten <= 1
