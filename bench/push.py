@@ -178,7 +178,7 @@ async def _send_all(name: str, place: Place, count: int) -> float:
 def _payload(name: str) -> int:
     """Bytes of a request's body."""
     kind, key = KINDS[name], "BP4z9KsN6nGRTbVYI_c7VJSPQTBtkgcy27mlmlMoZIIgDll6e3vCYLocInmYWAmS6TlzAC8wEqKK6PBru3jl7A8"
-    web = {"p256dh": key, "auth": "A" * 22, "address": "https://updates.push.services.mozilla.com/wpush/v2/x"}
+    web = {"p256dh": key, "auth": "A" * 22, "address": "https://a/wpush/v2/x"}
     own: dict[str, Any] = (
         web if kind is AddressKind.WEBPUSH else {"address": "ab" * 32 if name == "apns" else "x:" + "y" * 140}
     )
