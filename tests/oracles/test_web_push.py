@@ -10,12 +10,14 @@ import json
 import os
 import socket
 import subprocess
+import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jwt as pyjwt
 import msgspec
@@ -47,19 +49,45 @@ def keys() -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def service() -> Iterator[int]:
-    """The port of the judge."""
+    """The port of the judge, who listens on every address: a port that is free on one may be taken on another."""
     folder = from_npm(HERE, "oracles", "web-push-testing").parent
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
     server = folder / "web-push-testing" / "src" / "bin" / "server.js"
     node = program("node", package="nodejs")
-    process = subprocess.Popen([node, str(server), str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
+    with tempfile.TemporaryFile("a+b") as said:
+        for _ in range(5):
+            port = _free_port()
+            process = subprocess.Popen([node, str(server), str(port)], stdout=said, stderr=said)
+            if _listens(process, said):
+                break
+            process.wait(10)
+        else:
+            said.seek(0)
+            pytest.fail(f"the judge did not start: {said.read().decode(errors='replace')[-500:]}")
+        try:
+            yield port
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))  # where the judge will listen
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _listens(process: subprocess.Popen[bytes], said: IO[bytes]) -> bool:
+    """Whether the judge has said that he listens, rather than ended; he has a minute."""
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        said.seek(0)
+        if b"running on port" in said.read():
+            return True
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.kill()
+    return False
 
 
 @pytest.fixture
