@@ -69,7 +69,7 @@ async def test_to_listen_to_more_is_no_failure_that_makes_the_next_pause_longer(
     assert max(waits) <= 500
 
 
-async def test_a_stream_carries_large_items_whole_and_in_the_order_of_their_revisions(
+async def test_a_stream_carries_large_items_whole_and_shows_the_newest_first(
     opened: Open, caller: Caller, wire: Wire, user: str
 ) -> None:
     wire.blocks_upgrades = True
@@ -86,11 +86,11 @@ async def test_a_stream_carries_large_items_whole_and_in_the_order_of_their_revi
     await tab.until("inbox.status.transport === 'sse'")
     await send(titles[20:])  # at once, so that some are read in pages and some come live
     await tab.holds(*titles)
-    shown = await tab.get("inbox.items.map(i => [i.title, i.body, i.revision])")
-    # Two that are accepted one after the other may be planned side by side: revisions are the order.
+    shown = await tab.get("inbox.items.map(i => [i.title, i.body, i.created_at + i.notification + i.id])")
+    # Two that are accepted one after the other may be planned side by side: the newest item comes first.
     assert sorted(title for title, _, _ in shown) == sorted(titles)
     assert all(text == f"{title} {body}".strip() for title, text, _ in shown)
-    assert [revision for _, _, revision in shown] == sorted((revision for _, _, revision in shown), reverse=True)
+    assert [place for _, _, place in shown] == sorted((place for _, _, place in shown), reverse=True)
     assert await tab.get("new Set(inbox.items.map(i => i.id)).size") == 40
     assert wire.streams == 1  # no piece was misread, or it would have come again
 
