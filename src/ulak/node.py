@@ -86,8 +86,21 @@ def account_with_secrets(account: Account) -> Account:
         secret = os.environ.get(str(value))
         if secret is None:
             raise SettingError(f"accounts.{account.name}.{key}: the environment variable {value} is not set")
+        if not secret.strip():
+            raise SettingError(f"accounts.{account.name}.{key}: the environment variable {value} is empty")
         settings[key.removesuffix("_env")] = secret
     return replace(account, settings=settings)
+
+
+def check_resolved(declared: Account, account: Account) -> None:
+    """Raise ``SettingError`` when a provider can't use an account; of a wrong secret it names key and variable."""
+    try:
+        check(account.provider, account.settings)
+    except ValueError as error:
+        key, _, said = str(error).partition(": ")
+        variable = declared.settings.get(f"{key}_env")
+        text = f"{key}: {said}" if variable is None else f"{key}_env: {said} (it was read from {variable})"
+        raise SettingError(f"accounts.{account.name}.{text}") from None
 
 
 def sandboxed(account: Account, smtp: str, vendors: str, push: str = "") -> Account:
@@ -378,7 +391,7 @@ class Node:
         """The account with its secrets; None where this node does not have them."""
         try:
             account = self._resolved(declared)
-            check(account.provider, account.settings)
+            check_resolved(declared, account)
         except (SettingError, ValueError) as error:
             log.warning("account %s can't ask its vendor: %s", declared.name, error)
             return None
@@ -389,7 +402,7 @@ class Node:
         provider = PROVIDERS.get(account.provider)
         if provider is None:
             raise SettingError(f"no provider is called {account.provider}; there are: {', '.join(PROVIDERS)}")
-        check(account.provider, account.settings)
+        check_resolved(declared, account)
         if account.timeout + self._attempt.margin >= self._attempt.lease:
             raise SettingError(
                 f"timeout {account.timeout:g} s leaves no margin in a lease of {self._attempt.lease:g} s: "

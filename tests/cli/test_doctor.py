@@ -26,6 +26,14 @@ host = "127.0.0.1"
 port = 25
 tls = "none"
 """
+PUSH = """
+[accounts.browsers]
+channel = "push"
+provider = "webpush"
+subject = "mailto:push@example.com"
+public_key = "BGsX0fLhLEJH-Lzm5WOkQPJ3A32BLeszoPShOUXYmMKWT-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"
+private_key_env = "WEBPUSH_KEY"
+"""
 SECRET = 'username = "u"\npassword_env = "ULAK_TEST_DOCTOR_PASSWORD"\n'
 
 
@@ -107,6 +115,22 @@ def test_a_missing_secret_is_named_and_never_shown(database_url: str) -> None:
     told = _doctor(ULAK_DATABASE_URL=database_url, ULAK_TEST_DOCTOR_PASSWORD="hunter2")
     assert told.code == 0, told.text
     assert "hunter2" not in told.text
+
+
+@pytest.mark.pg
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [
+        ("", "WEBPUSH_KEY is empty"),
+        ("WEBPUSH_KEY", "accounts.browsers.private_key_env: must be a private key"),
+        ("AAAA", "(it was read from WEBPUSH_KEY)"),
+    ],
+)
+def test_a_secret_that_is_no_key_is_trouble_whatever_it_looks_like(database_url: str, held: str, told: str) -> None:
+    _change(database_url, project=PUSH)
+    found = _doctor(ULAK_DATABASE_URL=database_url, WEBPUSH_KEY=held)
+    assert found.troubles == {"accounts": 1}
+    assert told in found.text
 
 
 @pytest.mark.pg

@@ -94,13 +94,17 @@ def read_project(folder: str) -> Catalog:
 
 def _account(account: Account) -> Problem | None:
     """What its provider has against an account; secrets are taken to be there, for nodes to look up."""
+    from ulak.providers.keys import Variable
     from ulak.providers.registry import PROVIDERS, check
 
     where = f"accounts.{account.name}"
     if account.provider not in PROVIDERS:
         hint = f"there are: {', '.join(PROVIDERS)}"
         return Problem("ulak.toml", f"{where}.provider", f"no provider is called {account.provider!r}", hint)
-    given = {key.removesuffix("_env"): value for key, value in account.settings.items()}
+    given = {
+        key.removesuffix("_env"): Variable(value) if key.endswith("_env") else value
+        for key, value in account.settings.items()
+    }
     try:
         check(account.provider, given)
     except ValueError as error:

@@ -231,15 +231,15 @@ def _links(catalogs: list[Catalog], public_url: str) -> Iterator[Finding]:
 
 def _unusable(account: Account, wanted: Settings) -> str:
     """Why a node with this environment could not send by an account; empty when it could."""
-    from ulak.node import account_with_secrets
-    from ulak.providers.registry import PROVIDERS, check
+    from ulak.node import account_with_secrets, check_resolved
+    from ulak.providers.registry import PROVIDERS
 
     if account.provider not in PROVIDERS:
         return f"no provider is called {account.provider}"
     if wanted.sandbox_smtp:
         return ""
     try:
-        check(account.provider, account_with_secrets(account).settings)
+        check_resolved(account, account_with_secrets(account))
     except (SettingError, ValueError) as error:
         return str(error)
     return ""

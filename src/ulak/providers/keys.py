@@ -11,8 +11,6 @@ from ulak.core.fields import did_you_mean
 
 Types = Mapping[str, type | tuple[type, ...]]
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-
 COMMON: Types = {"endpoint": str}
 """Settings that every HTTP vendor's account may have."""
 
@@ -50,9 +48,19 @@ def check_secrets(settings: Mapping[str, object], names: Sequence[str]) -> None:
             raise ValueError(f"{given[0]}: is empty, or has characters that it can't have")
 
 
-def is_variable(secret: str) -> bool:
-    """Whether it may be a variable's name, which stands for a secret until a node reads its environment."""
-    return _VARIABLE.fullmatch(secret) is not None
+class Variable(str):
+    """The name of an environment variable, which stands for a secret until a node reads its environment.
+
+    Of a type of its own, because a secret may look like a name: a node that took one for the other would call an
+    account usable and fail at each message.
+    """
+
+    __slots__ = ()
+
+
+def is_variable(secret: object) -> bool:
+    """Whether it stands for a secret, so that there is nothing yet to be looked at."""
+    return isinstance(secret, Variable)
 
 
 def check_endpoint(settings: Mapping[str, object], key: str = "endpoint") -> None:

@@ -21,6 +21,7 @@ from ulak.core.model import Class
 from ulak.core.registration import MAX_APNS, MIN_APNS, apns_token
 from ulak.core.sign import jwt
 from ulak.providers.contract import HttpReply, HttpRequest, Message, NoContent
+from ulak.providers.keys import Variable
 from ulak.providers.push import apns
 
 TOKEN = devices()["apns"].address
@@ -291,7 +292,7 @@ def test_one_credential_serves_an_account_and_only_its_own_refusal_makes_it_stal
             "endpoint_sandbox": "https://127.0.0.1:2",
             "ca_file": "/c",
         },
-        {"private_key": "OCTO_APNS_KEY"},
+        {"private_key": Variable("OCTO_APNS_KEY")},
         {"private_key": p8().replace("\n", "\\n")},
     ],
 )
@@ -307,6 +308,7 @@ def test_settings_that_make_an_account(more: dict[str, object]) -> None:
         ({"key_id": "lower00001"}, "key_id"),
         ({"private_key": ""}, "private_key_env"),
         ({"private_key_env": "X"}, "private_key_env"),
+        ({"private_key": "OCTO_APNS_KEY"}, "private_key"),  # a name where a node has read the variable
         ({"private_key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"}, "private_key"),
         ({"apps": []}, "apps"),
         ({"apps": ["com.example app"]}, "apps"),

@@ -30,6 +30,7 @@ from ulak.core.device import AddressKind
 from ulak.core.model import Class
 from ulak.core.sign import jwt
 from ulak.providers.contract import HttpReply, HttpRequest, Message
+from ulak.providers.keys import Variable
 from ulak.providers.push import fcm
 
 DEVICE = devices()["fcm"]
@@ -360,7 +361,7 @@ def test_an_access_token_is_stale_when_google_refuses_it_and_not_for_the_key_of_
     "more",
     [
         {},
-        {"service_account": "OCTO_FIREBASE"},
+        {"service_account": Variable("OCTO_FIREBASE")},
         {"project": "octo-2", "apps": ["com.example.octo"]},
         {"endpoint": "https://127.0.0.1:1", "token_endpoint": "https://127.0.0.1:1", "ca_file": "/ca.pem"},
     ],
@@ -379,6 +380,7 @@ def changed(**more: object) -> str:
         ({"service_account": ""}, "service_account_env"),
         ({"service_account_env": "X"}, "service_account_env"),
         ({"service_account": "{"}, "service_account"),
+        ({"service_account": "OCTO_FIREBASE"}, "service_account"),  # a name where a node has read the variable
         ({"service_account": "[]"}, "service_account"),
         ({"service_account": changed(project_id="../x")}, "service_account"),
         ({"service_account": changed(client_email="a b")}, "service_account"),

@@ -24,6 +24,7 @@ from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
 from ulak.core.sign.webpush import MOST, public_point
 from ulak.providers.contract import HttpReply, Lost, Message, NoContent, Phase, Refused
+from ulak.providers.keys import Variable
 from ulak.providers.push import webpush
 
 NOW = datetime(2026, 11, 22, 18, 40, tzinfo=UTC)
@@ -429,7 +430,7 @@ def test_no_answer_is_unknown_only_if_something_was_sent() -> None:
         {"subject": "https://example.com/contact"},
         {"public_key": b64(public_point(SERVER)) + "="},
         {"hosts": ["*.ntfy.example.org", "127.0.0.1:8123"], "apps": ["https://app.example"], "payload_bytes": 3_993},
-        {"private_key": "WEBPUSH_KEY"},  # the name of a variable, before a node reads it
+        {"private_key": Variable("WEBPUSH_KEY")},  # before a node reads it
         {"ca_file": "/etc/ulak/ca.pem"},
         {"private_key": SERVER.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()},
@@ -452,6 +453,8 @@ def test_usable_settings(more: dict[str, object]) -> None:
         ({"private_key": ...}, "private_key_env"),
         ({"private_key_env": "A"}, "private_key_env"),
         ({"private_key": "%"}, "private_key"),
+        ({"private_key": "WEBPUSH_KEY"}, "private_key"),  # a name where a node has read the variable
+        ({"private_key": Variable("WEBPUSH_KEY"), "public_key": "abc"}, "public_key"),
         ({"private_key": b64(bytes(32))}, "private_key"),
         ({"private_key": "-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----"}, "private_key"),
         ({"private_key": scalar(OTHER)}, "public_key"),

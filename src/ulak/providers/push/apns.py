@@ -219,12 +219,12 @@ def proves(reply: HttpReply) -> bool:
 
 
 def _check_key(settings: Mapping[str, object]) -> None:
-    given = [str(settings[key]) for key in ("private_key", "private_key_env") if key in settings]
+    given = [settings[key] for key in ("private_key", "private_key_env") if key in settings]
     if len(given) != 1 or not given[0]:
         raise ValueError("private_key_env: name the environment variable that holds the .p8 file's text")
     if not keys.is_variable(given[0]):
         try:
-            jwt.p256(given[0])
+            jwt.p256(str(given[0]))
         except ValueError as error:
             raise ValueError(f"private_key: {error}") from None
 

@@ -124,13 +124,13 @@ class ServiceAccount(msgspec.Struct, frozen=True, gc=False):
 def check(settings: Mapping[str, object]) -> None:
     """Raise ``ValueError`` naming the key when an account's settings are unusable."""
     keys.check_types(settings, SETTINGS)
-    given = [str(settings[key]) for key in ("service_account", "service_account_env") if key in settings]
+    given = [settings[key] for key in ("service_account", "service_account_env") if key in settings]
     if len(given) != 1 or not given[0]:
         raise ValueError("service_account_env: name the environment variable that holds the JSON file's text")
     keys.check_pattern(settings, "project", _PROJECT, "a project id, such as octo-1a2b3")
     if not keys.is_variable(given[0]):
         try:
-            jwt.rsa(service_account(given[0]).private_key)
+            jwt.rsa(service_account(str(given[0])).private_key)
         except ValueError as error:
             raise ValueError(f"service_account: {error}") from None
     for key in ("endpoint", "token_endpoint"):

@@ -32,7 +32,9 @@ from ulak.core.device import AddressKind, Device, Fate
 from ulak.core.endpoint import SERVICES, check_endpoint, is_host, origin
 from ulak.core.model import Account, Channel, Class
 from ulak.core.outcome import Kind, Outcome
+from ulak.core.registration import public_key
 from ulak.core.sign import jwt, webpush
+from ulak.core.values import Unfit
 from ulak.providers import keys, notice
 from ulak.providers.answers import Answer, Table, rule, seconds
 from ulak.providers.contract import Capabilities, Credential, HttpReply, HttpRequest, Message, Reply
@@ -156,17 +158,25 @@ def _check_subject(subject: str) -> None:
 
 def _check_pair(settings: Mapping[str, object]) -> None:
     given = str(settings.get("public_key", ""))
-    if _BASE64.fullmatch(given) is None:
-        raise ValueError("public_key: must be the application server key in base64url")
-    private = str(settings.get("private_key", ""))
-    if not private or (keys.is_variable(private) and len(private) not in (43, 44)):
+    if _BASE64.fullmatch(given) is None or not _is_point(given):
+        raise ValueError("public_key: must be the application server key in base64url, 65 bytes")
+    private = settings.get("private_key")
+    if private is None or keys.is_variable(private):
         return
     try:
-        public = _public(private)
+        public = _public(str(private))
     except ValueError as error:
         raise ValueError(f"private_key: {error}") from None
     if public != given.rstrip("="):
         raise ValueError("public_key: does not belong to the private key")
+
+
+def _is_point(text: str) -> bool:
+    try:
+        public_key(text)
+    except Unfit:
+        return False
+    return True
 
 
 def _public(private: str) -> str:
