@@ -56,7 +56,7 @@ class Reason(StrEnum):
 SENTENCES: Mapping[Reason, str] = {
     Reason.OPTED_OUT: "The user does not want this category on this channel.",
     Reason.NO_ADDRESS: "The user has no address for this channel.",
-    Reason.NO_ACCOUNT: "No account is declared that sends on this channel.",
+    Reason.NO_ACCOUNT: "No account sends on this channel; on push, none serves the app of the device.",
     Reason.DEVICE_GONE: "The device has been removed, or belongs to another user by now.",
     Reason.DEVICE_DISABLED: "The push service no longer takes messages for the device.",
     Reason.DEVICE_STALE: "The app has not been opened on the device for so long that only critical messages go there.",
