@@ -269,6 +269,25 @@ async def in_turn(contestants: Mapping[str, Contestant], options: Options) -> di
     return {name: _medians(rounds) for name, rounds in seen.items()}
 
 
+Contest = Callable[[int], float]
+"""Do it so often; the CPU-seconds that it took."""
+
+
+def cpu_rates(contests: Mapping[str, Contest], counts: Mapping[str, int], rounds: int) -> dict[str, dict[str, Any]]:
+    """Run each contest once a round, in an order that turns; how often a CPU-second, medians and all rounds."""
+    names = list(contests)
+    seen: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            say(f"round {number + 1}/{rounds}: {name}")
+            seen[name].append(counts[name] / contests[name](counts[name]))
+    return {
+        name: {"per_cpu_second": rounded(statistics.median(rates)), "rounds": [rounded(rate) for rate in rates]}
+        for name, rates in seen.items()
+    }
+
+
 def _medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     found: dict[str, Any] = {key: rounded(statistics.median(r[key] for r in rounds)) for key in rounds[0]}
     found["rounds"] = [rounded(r["per_second"]) for r in rounds]

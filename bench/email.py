@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from bench.common import Goal, Options, _machine, cached_peers, rounded, say
+from bench.common import Contest, Goal, Options, _machine, cached_peers, cpu_rates, rounded
 from bench.email_peers import BODY, MORE, data
 from ulak.core.content.email import EmailContent
 from ulak.core.content.headers import Facts
@@ -60,27 +59,14 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 FACTS = Facts("example.com", "dlv_01", "att_01_1", "order", "orders", "transactional", "https://example.com/u/token")
 STAMP = Stamp("ada@example.com", NOW, "dlv01", FACTS)
 
-Contest = Callable[[int], float]
-"""Do it so often; the CPU-seconds that it took."""
-
 
 def run(options: Options) -> dict[str, Any]:
     """Measure it; everything found, ready for JSON."""
     before = os.getloadavg()[0]
     many = options.items(10_000)
     contests, notes = _contests()
-    seen: dict[str, list[float]] = {name: [] for name in contests}
-    names = list(contests)
-    for number in range(options.rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            say(f"round {number + 1}/{options.rounds}: {name}")
-            count = many // 5 if name.startswith(("peer", "send")) else many
-            seen[name].append(count / contests[name](count))
-    results = {
-        name: {"per_cpu_second": rounded(statistics.median(rates)), "rounds": [rounded(rate) for rate in rates]}
-        for name, rates in seen.items()
-    }
+    counts = {name: many // 5 if name.startswith(("peer", "send")) else many for name in contests}
+    results = cpu_rates(contests, counts, options.rounds)
     return {
         "bench": "email",
         "rounds": options.rounds,

@@ -13,12 +13,11 @@ import asyncio
 import itertools
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +29,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import msgspec
 import uvloop
 
-from bench.common import Goal, Options, _machine, cached_peers, rounded, say
+from bench.common import Contest, Goal, Options, _machine, cached_peers, cpu_rates, rounded
 from ulak.core.content.push import PushContent
 from ulak.core.device import AddressKind, Device
 from ulak.core.model import Account, Channel
@@ -60,27 +59,14 @@ ACCOUNTS: Mapping[str, Mapping[str, object]] = {
 }
 NAMES = {"apns": "APNs", "fcm": "FCM", "webpush": "Web Push"}
 
-Contest = Callable[[int], float]
-"""Do it so often; the CPU-seconds that it took."""
-
 
 def run(options: Options) -> dict[str, Any]:
     """Measure it; everything found, ready for JSON."""
     before = os.getloadavg()[0]
     many = options.items(10_000)
     contests, notes = _contests()
-    seen: dict[str, list[float]] = {name: [] for name in contests}
-    names = list(contests)
-    for number in range(options.rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            say(f"round {number + 1}/{options.rounds}: {name}")
-            count = many // 10 if name == "peer httpx" else many
-            seen[name].append(count / contests[name](count))
-    results = {
-        name: {"per_cpu_second": rounded(statistics.median(rates)), "rounds": [rounded(rate) for rate in rates]}
-        for name, rates in seen.items()
-    }
+    counts = {name: many // 10 if name == "peer httpx" else many for name in contests}
+    results = cpu_rates(contests, counts, options.rounds)
     return {
         "bench": "push",
         "rounds": options.rounds,

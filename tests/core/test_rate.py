@@ -1,3 +1,5 @@
+"""Are uses let through as the bounds say, no fewer and no more, and is what is remembered bounded?"""
+
 from __future__ import annotations
 
 from hypothesis import given
